@@ -11,14 +11,14 @@ typedef struct cbm_buffer {
     size_t size;
     size_t capacity;
     size_t limit; /* never larger than this */
-    int error;    /* 0, or the first CBM_PROTO_E_NOMEM or _TOO_LARGE: later writes do nothing, so one check at the end does */
+    int error; /* 0, or the first CBM_PROTO_E_NOMEM or _TOO_LARGE: later writes do nothing, one check at the end does */
 } cbm_buffer;
 
 void cbm_buffer_init(cbm_buffer *buffer, size_t limit);
 void cbm_buffer_deinit(cbm_buffer *buffer);
 void cbm_buffer_clear(cbm_buffer *buffer); /* empty and without error; keeps the memory */
 int cbm_buffer_append(cbm_buffer *buffer, const void *bytes, size_t size);
-int cbm_buffer_reserve(cbm_buffer *buffer, size_t more); /* room for `more` bytes behind size */
+int cbm_buffer_reserve(cbm_buffer *buffer, size_t more);  /* room for `more` bytes behind size */
 void cbm_buffer_consume(cbm_buffer *buffer, size_t size); /* drops bytes at the front */
 
 #endif

@@ -61,7 +61,7 @@ typedef enum cbm_reply_kind {
 typedef struct cbm_operation_row {
     const char *name;
     cbm_request_field positional;
-    uint32_t takes;    /* CBM_FIELD bits; correlation_id is taken by all */
+    uint32_t takes; /* CBM_FIELD bits; correlation_id is taken by all */
     uint32_t requires;
     cbm_reply_kind reply;
     uint32_t flags;
@@ -111,8 +111,8 @@ typedef struct cbm_get_reply {
     cbm_core_status status; /* slot and slot_generation are those of the status */
     bool created;
     cbm_core_policy_source policy_source;
-    uint32_t differs;    /* bits of policy fields; an array of names on the wire */
-    int64_t entry;       /* -1: none, left out */
+    uint32_t differs; /* bits of policy fields; an array of names on the wire */
+    int64_t entry;    /* -1: none, left out */
 } cbm_get_reply;
 
 typedef struct cbm_begin_reply {
@@ -135,8 +135,8 @@ typedef struct cbm_report_reply {
 } cbm_report_reply;
 
 typedef struct cbm_page_reply {
-    cbm_core_stats stats;              /* CBM_REPLY_STATS */
-    cbm_core_status *statuses;         /* owned by the reply */
+    cbm_core_stats stats;      /* CBM_REPLY_STATS */
+    cbm_core_status *statuses; /* owned by the reply */
     size_t count;
     bool more;
     char next[CBM_CORE_NAME_MAX + 1];
@@ -155,7 +155,7 @@ typedef struct cbm_info_reply {
 } cbm_info_reply;
 
 typedef struct cbm_reply {
-    int error;          /* 0, or CBM_PROTO_E_*: then `message` says what, and of data only retry_after_ms and field */
+    int error; /* 0, or CBM_PROTO_E_*: then `message` says what, and of data only retry_after_ms and field */
     char message[320];
     bool has_retry_after;
     int64_t retry_after_ms; /* -1: until somebody enables it */
@@ -185,7 +185,8 @@ void cbm_reply_fail(cbm_reply *reply, int error, const char *message);
  * What the wire carries as an opaque permit: the core's permit and the first 8 bytes of the incarnation that gave it,
  * so that one of a dead broker is known as such. 32 bytes, little-endian.
  */
-size_t cbm_permit_write(uint8_t bytes[CBM_PERMIT_MAX], const cbm_core_permit *permit, const uint8_t incarnation[CBM_ID_SIZE]);
+size_t cbm_permit_write(uint8_t bytes[CBM_PERMIT_MAX], const cbm_core_permit *permit,
+                        const uint8_t incarnation[CBM_ID_SIZE]);
 /* False: not a permit. *ours: given by this incarnation. */
 bool cbm_permit_read(const uint8_t *bytes, size_t size, const uint8_t incarnation[CBM_ID_SIZE], cbm_core_permit *permit,
                      bool *ours);

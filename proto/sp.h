@@ -11,13 +11,13 @@
 #include <stdint.h>
 
 #define CBM_SP_GREETING_SIZE 8
-#define CBM_SP_PREFIX_SIZE 9      /* 0x01 and the length */
+#define CBM_SP_PREFIX_SIZE 9 /* 0x01 and the length */
 #define CBM_SP_ID_SIZE 4
-#define CBM_SP_BACKTRACE_MAX 32   /* eight hops, as NNG's default TTL */
+#define CBM_SP_BACKTRACE_MAX 32 /* eight hops, as NNG's default TTL */
 #define CBM_SP_ID_BIT UINT32_C(0x80000000)
 
-#define CBM_REQUEST_MAX ((size_t)64 * 1024)   /* bytes of a request body */
-#define CBM_REPLY_MAX ((size_t)1024 * 1024)   /* bytes of a reply frame's payload: NNG's default receive limit */
+#define CBM_REQUEST_MAX ((size_t)64 * 1024) /* bytes of a request body */
+#define CBM_REPLY_MAX ((size_t)1024 * 1024) /* bytes of a reply frame's payload: NNG's default receive limit */
 
 enum cbm_sp_protocol {
     CBM_SP_PUB = 0x20,
@@ -49,7 +49,8 @@ typedef enum cbm_sp_result {
 } cbm_sp_result;
 
 /* The first REQ or REP frame in the bytes. */
-cbm_sp_result cbm_sp_frame_read(const uint8_t *bytes, size_t size, size_t body_max, cbm_sp_frame *frame, size_t *needed);
+cbm_sp_result cbm_sp_frame_read(const uint8_t *bytes, size_t size, size_t body_max, cbm_sp_frame *frame,
+                                size_t *needed);
 
 /* Prefix and backtrace of a frame that carries body_size bytes; returns the bytes written. */
 size_t cbm_sp_frame_write(uint8_t header[CBM_SP_PREFIX_SIZE + CBM_SP_BACKTRACE_MAX], const uint8_t *backtrace,

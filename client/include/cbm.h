@@ -116,12 +116,14 @@ typedef struct cbm_policy {
     uint32_t expire_after_s; /* CBM_NEVER: never */
     uint32_t policy_version;
 } cbm_policy;
+/* clang-format off */
 #define CBM_POLICY_INIT { .size = sizeof(cbm_policy) }
+/* clang-format on */
 
 typedef enum cbm_when_away {
     CBM_FAIL_OPEN = 0,   /* calls pass; cbm_permit_unprotected() tells */
     CBM_FAIL_CLOSED = 1, /* calls are refused with CBM_E_AWAY */
-    CBM_LOCAL = 2,       /* an in-process manager goes on from the last known states; counts go over when the broker is back */
+    CBM_LOCAL = 2,       /* an in-process manager goes on from the last known states; counts go over later */
 } cbm_when_away;
 
 enum {
@@ -129,13 +131,15 @@ enum {
 };
 
 typedef struct cbm_open_options {
-    size_t size;              /* sizeof(cbm_open_options) */
+    size_t size; /* sizeof(cbm_open_options) */
     cbm_when_away when_away;
     uint32_t call_timeout_ms; /* deadline of begin and report; 0: 100 */
     uint32_t timeout_ms;      /* deadline of everything else; 0: 1000 */
     uint32_t flags;           /* CBM_OPEN_* */
 } cbm_open_options;
+/* clang-format off */
 #define CBM_OPEN_OPTIONS_INIT { .size = sizeof(cbm_open_options) }
+/* clang-format on */
 
 typedef struct cbm_client cbm_client;   /* one process's way to the manager; shared by all its threads */
 typedef struct cbm_breaker cbm_breaker; /* handle of one breaker; owned by the client, good until cbm_close */
@@ -293,7 +297,7 @@ typedef struct cbm_stats_result cbm_stats_result;
  */
 CBM_API int cbm_states(cbm_client *client, const char *pattern, cbm_states_result **states);
 CBM_API size_t cbm_states_count(const cbm_states_result *states);
-CBM_API const cbm_breaker_state *cbm_states_at(const cbm_states_result *states, size_t index); /* NULL: no such */
+CBM_API const cbm_breaker_state *cbm_states_at(const cbm_states_result *states, size_t index);       /* NULL: no such */
 CBM_API const cbm_breaker_state *cbm_states_find(const cbm_states_result *states, const char *name); /* NULL: no such */
 CBM_API void cbm_states_free(cbm_states_result *states);
 
@@ -344,9 +348,9 @@ CBM_API int cbm_ping(cbm_client *client); /* 0: it answers. CBM_E_UNSUPPORTED fo
 CBM_API int cbm_command(cbm_client *client, const char *command, char **json);
 CBM_API void cbm_free(void *memory);
 
-CBM_API const char *cbm_strerror(int error);          /* a sentence; never NULL */
-CBM_API const char *cbm_error_name(int error);        /* the wire's word: "open" */
-CBM_API const char *cbm_state_name(cbm_state state);  /* "CLOSED" */
+CBM_API const char *cbm_strerror(int error);         /* a sentence; never NULL */
+CBM_API const char *cbm_error_name(int error);       /* the wire's word: "open" */
+CBM_API const char *cbm_state_name(cbm_state state); /* "CLOSED" */
 /* What the broker said about this thread's last failed call, or the sentence of the error. Good until the thread's next call. */
 CBM_API const char *cbm_last_message(void);
 CBM_API const char *cbm_version(void);

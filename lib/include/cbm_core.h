@@ -158,7 +158,8 @@ CBM_CORE_API int cbm_core_policy_parse(cbm_core_policy_request *request, int fie
  * timeout_max_ms < timeout_ms; rule failures without window_s or with failure_threshold over 10,000; window_s over
  * 3,600 under another rule than failures.
  */
-CBM_CORE_API int cbm_core_policy_resolve(const cbm_core_policy_request *request, cbm_core_policy *policy, int *bad_field);
+CBM_CORE_API int cbm_core_policy_resolve(const cbm_core_policy_request *request, cbm_core_policy *policy,
+                                         int *bad_field);
 
 /* ---- What can be read of a breaker and of the manager ------------------------------------------------------- */
 
@@ -192,9 +193,9 @@ typedef struct cbm_core_statistics {
 typedef struct cbm_core_status {
     char name[CBM_CORE_NAME_MAX + 1];
     cbm_core_state state;
-    uint32_t failures;      /* that count now; keeps the number that opened it until CLOSED or reset; windows: those in it */
+    uint32_t failures;      /* that count now; the number that opened it until CLOSED or reset; windows: those in it */
     uint32_t threshold;     /* failures that open; windows: the least number that would open at the present count */
-    int64_t retry_after_ns; /* OPEN, and HALF_OPEN with no permit to give: until a call may be let through; -1: until enabled; else 0 */
+    int64_t retry_after_ns; /* OPEN, and HALF_OPEN without a permit to give: until a call may pass; -1: until enabled */
     bool due;               /* OPEN, but a probe would be let through */
     double failure_rate;    /* percent; -1 below the minimum, and under the rules without a window */
     double slow_call_rate;  /* likewise */
@@ -259,7 +260,7 @@ typedef enum cbm_core_cause {
     CBM_CORE_CAUSE_CONTROL,       /* by hand */
     CBM_CORE_CAUSE_CONTROL_ENDED, /* for_ms was over */
     CBM_CORE_CAUSE_RESET,
-    CBM_CORE_CAUSE_ADOPTED,       /* cbm_core_adopt */
+    CBM_CORE_CAUSE_ADOPTED, /* cbm_core_adopt */
 } cbm_core_cause;
 CBM_CORE_API const char *cbm_core_cause_name(cbm_core_cause cause); /* "rule", "open_for", ... */
 
@@ -294,7 +295,7 @@ typedef struct cbm_core_options {
 } cbm_core_options;
 
 CBM_CORE_API int cbm_core_manager_new(cbm_core_manager **manager, const cbm_core_options *options); /* NULL: defaults */
-CBM_CORE_API void cbm_core_manager_free(cbm_core_manager *manager);                                /* NULL is fine */
+CBM_CORE_API void cbm_core_manager_free(cbm_core_manager *manager);                                 /* NULL is fine */
 
 /*
  * The spec's get_circuit_breaker_manager() inside one process: one manager with default options, made at first use and
@@ -330,17 +331,18 @@ typedef struct cbm_core_permit {
 } cbm_core_permit;
 
 typedef struct cbm_core_begin {
-    uint64_t holder;     /* whose death gives the permit back (cbm_core_holder_gone); 0: nobody's, the lease alone */
-    bool lease_given;    /* lease_ms stands instead of the policy's permit_lease_ms */
-    uint32_t lease_ms;   /* 0: as long as the holder lives */
+    uint64_t holder;   /* whose death gives the permit back (cbm_core_holder_gone); 0: nobody's, the lease alone */
+    bool lease_given;  /* lease_ms stands instead of the policy's permit_lease_ms */
+    uint32_t lease_ms; /* 0: as long as the holder lives */
 } cbm_core_begin;
 
 typedef struct cbm_core_decision {
     cbm_core_permit permit; /* with 0 */
     cbm_core_state state;   /* after the decision */
     bool probe;             /* the permit is one of HALF_OPEN */
-    int64_t retry_after_ns; /* with a refusal: when to try again, -1 until somebody enables it; HALF_OPEN: the end of the
-                               earliest lease, or -1 when none of them ends by itself */
+    /* With a refusal: when to try again, -1: until somebody enables it. HALF_OPEN: the end of the earliest lease, or -1
+       when none of them ends by itself. */
+    int64_t retry_after_ns;
 } cbm_core_decision;
 
 /*
@@ -359,11 +361,11 @@ CBM_CORE_API int cbm_core_call_begin_at(cbm_core_manager *manager, uint32_t slot
 
 typedef struct cbm_core_report {
     cbm_core_outcome outcome;
-    int64_t duration_ns;   /* -1: not known */
-    const char *text;      /* error text, UTF-8; NULL: none; kept of failures and timeouts */
-    uint32_t open_for_ms;  /* 0: none. A 429's Retry-After, see cbm_core_call_report */
-    bool late;             /* to be taken as statistics only: from an older incarnation, or handed over */
-    uint64_t count;        /* with late: so many equal outcomes at once; 0 and 1: one */
+    int64_t duration_ns;  /* -1: not known */
+    const char *text;     /* error text, UTF-8; NULL: none; kept of failures and timeouts */
+    uint32_t open_for_ms; /* 0: none. A 429's Retry-After, see cbm_core_call_report */
+    bool late;            /* to be taken as statistics only: from an older incarnation, or handed over */
+    uint64_t count;       /* with late: so many equal outcomes at once; 0 and 1: one */
 } cbm_core_report;
 
 /*
@@ -384,11 +386,12 @@ CBM_CORE_API int cbm_core_call_report_at(cbm_core_manager *manager, const cbm_co
  * is what it returned (result may be NULL). Returns 0 when the function ran, else why it did not. `clock` is asked
  * before and after the function. The function may call the manager.
  */
-CBM_CORE_API int cbm_core_call(cbm_core_manager *manager, const char *name, int (*function)(void *argument), void *argument,
-                               int64_t (*clock)(void *context), void *clock_context, int *result);
+CBM_CORE_API int cbm_core_call(cbm_core_manager *manager, const char *name, int (*function)(void *argument),
+                               void *argument, int64_t (*clock)(void *context), void *clock_context, int *result);
 
 /* State dict of one breaker. CBM_CORE_E_NOT_FOUND. Not an operation of the limiter. */
-CBM_CORE_API int cbm_core_state_of(cbm_core_manager *manager, const char *name, int64_t now_ns, cbm_core_status *status);
+CBM_CORE_API int cbm_core_state_of(cbm_core_manager *manager, const char *name, int64_t now_ns,
+                                   cbm_core_status *status);
 
 /*
  * The spec's get_all_states(), a page at a time in the order of names (bytewise): up to `limit` breakers after the name
@@ -397,7 +400,8 @@ CBM_CORE_API int cbm_core_state_of(cbm_core_manager *manager, const char *name, 
  * (a page also ends after 4096 names looked at, so that a pattern that matches nothing holds nobody up).
  */
 CBM_CORE_API size_t cbm_core_states(cbm_core_manager *manager, const char *pattern, const char *after, size_t limit,
-                                    int64_t now_ns, cbm_core_status *statuses, char next[CBM_CORE_NAME_MAX + 1], bool *more);
+                                    int64_t now_ns, cbm_core_status *statuses, char next[CBM_CORE_NAME_MAX + 1],
+                                    bool *more);
 
 /* The spec's get_stats(), without the breakers (cbm_core_states has those). Not an operation of the limiter. */
 CBM_CORE_API void cbm_core_stats_get(cbm_core_manager *manager, int64_t now_ns, cbm_core_stats *stats);
