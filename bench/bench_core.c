@@ -1,0 +1,115 @@
+/*
+ * The pure manager in one process: what begin + report of a success costs by slot and by name, with few breakers and with as
+ * many as fit, and what a breaker weighs before its first failure.
+ */
+#include <malloc.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cbm_core.h"
+#include "figures.h"
+
+#define MANY 65000
+#define FEW 10
+#define CALLS 1000000
+#define ROUNDS 11
+
+typedef struct place {
+    uint32_t slot, slot_generation;
+} place;
+
+static place places[MANY];
+static uint32_t order[CALLS];
+
+static size_t heap_bytes(void)
+{
+    struct mallinfo2 info = mallinfo2();
+
+    return info.uordblks + info.hblkhd;
+}
+
+static cbm_core_manager *fill(int count, double *bytes_each)
+{
+    cbm_core_options options = {.no_rate_limit = true};
+    cbm_core_manager *manager;
+    cbm_core_get_result *result = malloc(sizeof(*result));
+    size_t before;
+
+    if (!result || cbm_core_manager_new(&manager, &options) != 0)
+        exit(1);
+    before = heap_bytes();
+    for (int i = 0; i < count; i++) {
+        char name[32];
+        snprintf(name, sizeof(name), "dependency-%05d", i);
+        if (cbm_core_get(manager, name, NULL, 1, result) != 0)
+            exit(1);
+        places[i] = (place){result->status.slot, result->status.slot_generation};
+    }
+    *bytes_each = (double)(heap_bytes() - before) / count;
+    free(result);
+    return manager;
+}
+
+static double calls_by_slot(cbm_core_manager *manager, int64_t *now)
+{
+    static const cbm_core_report success = {.outcome = CBM_CORE_SUCCESS, .duration_ns = -1};
+    cbm_core_decision decision;
+    int64_t begun = bench_now_ns();
+
+    for (int i = 0; i < CALLS; i++) {
+        const place *at = &places[order[i]];
+        *now += 100;
+        if (cbm_core_call_begin_at(manager, at->slot, at->slot_generation, NULL, *now, &decision) != 0 ||
+            cbm_core_call_report_at(manager, &decision.permit, &success, *now, NULL) != 0)
+            exit(1);
+    }
+    return (double)(bench_now_ns() - begun) / CALLS;
+}
+
+static void pick_at_random(int count)
+{
+    uint64_t x = 88172645463325252u;
+
+    for (int i = 0; i < CALLS; i++) {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        order[i] = (uint32_t)(x % (uint64_t)count);
+    }
+}
+
+static double measure(int count, double *bytes_each)
+{
+    double figures[ROUNDS];
+    int64_t now = 1;
+    cbm_core_manager *manager = fill(count, bytes_each);
+
+    pick_at_random(count);
+    calls_by_slot(manager, &now);
+    for (int i = 0; i < ROUNDS; i++)
+        figures[i] = calls_by_slot(manager, &now);
+    cbm_core_manager_free(manager);
+    return bench_median(figures, ROUNDS);
+}
+
+int main(int argc, char **argv)
+{
+    FILE *json = argc == 3 && strcmp(argv[1], "--json") == 0 ? fopen(argv[2], "w") : NULL;
+    double bytes_few, bytes_many, few, many;
+
+    few = measure(FEW, &bytes_few);
+    many = measure(MANY, &bytes_many);
+    printf("\nlibcbm-core, begin + report of a success by slot, one thread\n");
+    printf("  %6d breakers  %6.1f ns\n  %6d breakers  %6.1f ns at random (%.2f times)\n", FEW, few, MANY, many,
+           many / few);
+    printf("  a breaker before its first failure: %.0f bytes of heap, name and table included\n", bytes_many);
+    bench_json_open(json, "core");
+    bench_json_figure(json, "begin+report, 10 breakers", few, "ns", few, few);
+    bench_json_figure(json, "begin+report, 65000 breakers at random", many, "ns", many, many);
+    bench_json_figure(json, "bytes a breaker", bytes_many, "bytes", bytes_many, bytes_many);
+    bench_json_close(json);
+    if (json)
+        fclose(json);
+    return 0;
+}
