@@ -29,13 +29,13 @@ typedef struct stage {
     double latency_ns[CLIENTS_MAX]; /* median of a client's reports */
 } stage;
 
-typedef struct options {
+typedef struct bench_options {
     int rounds;
     int operations;
     const char *cbmd;
     const char *json;
     const char *clients;
-} options;
+} bench_options;
 
 static double *latencies;
 
@@ -144,7 +144,7 @@ static double round_of(stage *shared, bench_peer_kind kind, const bench_peer *pe
     return clients == 1 ? shared->latency_ns[0] : (double)(ended - begun) / ((double)clients * operations * 2);
 }
 
-static int measure(stage *shared, bench_peer peers[BENCH_PEERS], int clients, const options *options, FILE *json)
+static int measure(stage *shared, bench_peer peers[BENCH_PEERS], int clients, const bench_options *options, FILE *json)
 {
     static double figures[BENCH_PEERS][ROUNDS_MAX], ratios[ROUNDS_MAX];
     int operations = options->operations / clients > 100 ? options->operations / clients : 100;
@@ -185,7 +185,7 @@ static int measure(stage *shared, bench_peer peers[BENCH_PEERS], int clients, co
     return 0;
 }
 
-static int parse(int argc, char **argv, options *options)
+static int parse(int argc, char **argv, bench_options *options)
 {
     static const struct option known[] = {
         {"rounds", required_argument, NULL, 'r'},  {"operations", required_argument, NULL, 'n'},
@@ -212,7 +212,7 @@ static int parse(int argc, char **argv, options *options)
 
 int main(int argc, char **argv)
 {
-    options options = {.rounds = 20, .operations = 4000, .clients = "1,2,8,64", .cbmd = CBM_BENCH_CBMD};
+    bench_options options = {.rounds = 20, .operations = 4000, .clients = "1,2,8,64", .cbmd = CBM_BENCH_CBMD};
     bench_peer peers[BENCH_PEERS] = {0};
     stage *shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     FILE *json = NULL;

@@ -8,12 +8,12 @@
 #include "codec.h"
 #include "sp.h"
 
-typedef struct canned {
+typedef struct canned_answer {
     uint8_t *bytes;
     size_t size;
-} canned;
+} canned_answer;
 
-static canned replies[CBM_OP_COUNT];
+static canned_answer replies[CBM_OP_COUNT];
 
 static int read_whole(int fd, uint8_t *bytes, size_t size)
 {
@@ -47,7 +47,7 @@ static int connect_greet(const char *path)
 }
 
 /* Keeps the reply, read with its frame into memory that lives as long as the process. */
-static int record(int fd, const cbm_request *request, canned *kept)
+static int record(int fd, const cbm_request *request, canned_answer *kept)
 {
     uint8_t header[CBM_SP_PREFIX_SIZE + CBM_SP_BACKTRACE_MAX];
     cbm_buffer body, reply;
@@ -112,7 +112,7 @@ const uint8_t *bench_canned_reply(const uint8_t *body, size_t body_size, size_t 
     static const cbm_operation known[] = {CBM_OP_CALL_REPORT, CBM_OP_CALL_BEGIN, CBM_OP_ATTACH, CBM_OP_INFO,
                                           CBM_OP_GET};
     size_t head = body_size < 24 ? body_size : 24; /* `op` comes first in what our client writes */
-    const canned *reply = &replies[CBM_OP_PING];
+    const canned_answer *reply = &replies[CBM_OP_PING];
 
     for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
         const char *name = cbm_operations[known[i]].name;
