@@ -1,0 +1,138 @@
+# shellcheck shell=bash
+# What each command of ./dev needs, and how to get it. Sourced by ./dev.
+#
+# A requirement is a line: package on Debian 12 | package on Debian 13 | probe. The probe says whether it is there, however it
+# came there: command:NAME, header:FILE (below an include directory), fuzzer (clang's run-time libraries).
+
+requirements_of() {
+    case $1 in
+    build)
+        cat <<'LIST'
+gcc|gcc|command:gcc
+libc6-dev|libc6-dev|header:stdlib.h
+cmake|cmake|command:cmake
+ninja-build|ninja-build|command:ninja
+pkg-config|pkg-config|command:pkg-config
+libnng-dev|libnng-dev|header:nng/nng.h
+libmsgpack-dev|libmsgpack-c-dev|header:msgpack.h
+uthash-dev|uthash-dev|header:uthash.h
+libjansson-dev|libjansson-dev|header:jansson.h
+LIST
+        ;;
+    demo)
+        cat <<'LIST'
+curl|curl|command:curl
+jq|jq|command:jq
+nng-utils|nng-utils|command:nngcat
+python3|python3|command:python3
+LIST
+        ;;
+    test)
+        requirements_of demo
+        cat <<'LIST'
+clang|clang|command:clang
+libclang-rt-14-dev|libclang-rt-dev|fuzzer
+libcriterion-dev|libcriterion-dev|header:criterion/criterion.h
+LIST
+        ;;
+    fuzz)
+        cat <<'LIST'
+clang|clang|command:clang
+libclang-rt-14-dev|libclang-rt-dev|fuzzer
+libcriterion-dev|libcriterion-dev|header:criterion/criterion.h
+LIST
+        ;;
+    bench)
+        cat <<'LIST'
+libhiredis-dev|libhiredis-dev|header:hiredis/hiredis.h
+redis-server|valkey-server|redis
+LIST
+        ;;
+    lint)
+        cat <<'LIST'
+clang-format|clang-format|command:clang-format
+cppcheck|cppcheck|command:cppcheck
+shellcheck|shellcheck|command:shellcheck
+python3|python3|command:python3
+LIST
+        ;;
+    esac
+}
+
+# The runtime library of libFuzzer lies where clang looks for its own.
+fuzzer_runtime_is_there() {
+    command -v clang >/dev/null && compgen -G "$(clang -print-resource-dir)/lib/*/libclang_rt.fuzzer*.a" >/dev/null
+}
+
+header_is_there() {
+    local directory
+    for directory in /usr/include /usr/local/include /usr/include/*-linux-gnu /opt/homebrew/include; do
+        [[ -e $directory/$1 ]] && return 0
+    done
+    return 1
+}
+
+is_there() {
+    case $1 in
+    command:*) command -v "${1#command:}" >/dev/null ;;
+    header:*) header_is_there "${1#header:}" ;;
+    fuzzer) fuzzer_runtime_is_there ;;
+    redis) command -v redis-server >/dev/null || command -v valkey-server >/dev/null ;;
+    *) false ;;
+    esac
+}
+
+# debian_release: "12", "13", or nothing where this is neither
+debian_release() {
+    local id version
+    [[ -r /etc/os-release ]] || return 0
+    # shellcheck source=/dev/null
+    id=$(. /etc/os-release && echo "${ID:-}")
+    # shellcheck source=/dev/null
+    version=$(. /etc/os-release && echo "${VERSION_ID:-}")
+    if [[ $id == debian && ($version == 12 || $version == 13) ]]; then
+        echo "$version"
+    fi
+}
+
+# need COMMAND...: what these commands of ./dev need is there afterwards, or the script has stopped.
+need() {
+    local release name12 name13 probe topic
+    local -a missing=()
+    release=$(debian_release)
+    for topic in "$@"; do
+        while IFS='|' read -r name12 name13 probe; do
+            if ! is_there "$probe"; then
+                if [[ $release == 13 ]]; then missing+=("$name13"); else missing+=("$name12"); fi
+            fi
+        done < <(requirements_of "$topic")
+    done
+    [[ ${#missing[@]} -gt 0 ]] || return 0
+    readarray -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)
+
+    if [[ -z $release ]]; then
+        say "missing: ${missing[*]}"
+        die "install these (the names are Debian 12's) and run ./dev again: only Debian 12 and 13 are set up by itself"
+    fi
+    if [[ $(id -u) -ne 0 ]]; then
+        say "missing: ${missing[*]}"
+        die "run as root once, or: sudo apt-get install --no-install-recommends ${missing[*]}"
+    fi
+    say "installing from Debian $release: ${missing[*]}"
+    install_packages "${missing[@]}"
+}
+
+install_packages() {
+    local log
+    log=$(mktemp)
+    export DEBIAN_FRONTEND=noninteractive
+    # A machine in use may have apt running by itself: wait for its lock rather than fail.
+    local -a options=(-qq -y -o DPkg::Lock::Timeout=120 -o Acquire::Retries=3 -o Dpkg::Use-Pty=0)
+    if ! { apt-get "${options[@]}" update && apt-get "${options[@]}" install --no-install-recommends "$@"; } >"$log" 2>&1
+    then
+        cat "$log" >&2
+        rm -f "$log"
+        die "apt-get could not install them"
+    fi
+    rm -f "$log"
+}
