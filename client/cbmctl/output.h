@@ -1,0 +1,27 @@
+/* What the reading commands print: JSON, state dicts as tables. */
+#ifndef CBMCTL_OUTPUT_H
+#define CBMCTL_OUTPUT_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdio.h>
+
+#include "options.h"
+
+/* A JSON document and a newline on stdout; null when data is NULL. */
+void output_json(const json_t *data);
+/* Whether stdout gets colours. */
+bool output_colors(const cli_options *options);
+/* A dictionary of state dicts as a table with one row each. */
+void output_states(const json_t *states, const cli_options *options);
+/* A dictionary, such as a state dict, a line a member. */
+void output_dictionary(const json_t *dictionary, const cli_options *options);
+/* The manager's own figures of stats, a line each. */
+void output_manager(const json_t *stats, const cli_options *options);
+/* Flushes stdout; false after having said that it could not be written. */
+bool output_finish(void);
+
+/* "try again in 12.3 s", for retry_after_ms as the wire has it and the state that it belongs to. */
+void retry_text(long long retry_after_ms, const char *state, char *text, size_t size);
+
+#endif
