@@ -18,7 +18,12 @@ void cbm_buffer_init(cbm_buffer *buffer, size_t limit);
 void cbm_buffer_deinit(cbm_buffer *buffer);
 void cbm_buffer_clear(cbm_buffer *buffer); /* empty and without error; keeps the memory */
 int cbm_buffer_append(cbm_buffer *buffer, const void *bytes, size_t size);
-int cbm_buffer_reserve(cbm_buffer *buffer, size_t more);  /* room for `more` bytes behind size */
+int cbm_buffer_reserve(cbm_buffer *buffer, size_t more); /* room for `more` bytes behind size */
+/*
+ * The end of writing a message that began at `start`: 0, or the error of the writes, _TOO_LARGE also for more than `most`
+ * bytes. Then the buffer is as it was before the message, ready for another one.
+ */
+int cbm_buffer_settle(cbm_buffer *buffer, size_t start, size_t most);
 void cbm_buffer_consume(cbm_buffer *buffer, size_t size); /* drops bytes at the front */
 
 #endif

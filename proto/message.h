@@ -180,6 +180,8 @@ void cbm_request_deinit(cbm_request *request);
 void cbm_reply_deinit(cbm_reply *reply);
 /* An error reply: sentence of the error, or the text. */
 void cbm_reply_fail(cbm_reply *reply, int error, const char *message);
+/* Milliseconds that are enough to wait ns nanoseconds; -1 stays -1. */
+int64_t cbm_ms_round_up(int64_t ns);
 
 /*
  * What the wire carries as an opaque permit: the core's permit and the first 8 bytes of the incarnation that gave it,

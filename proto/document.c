@@ -1,0 +1,84 @@
+#include "document.h"
+
+#include <string.h>
+
+#include "check.h"
+#include "error.h"
+#include "fault.h"
+#include "utf8.h"
+
+#define ZONE_CHUNK 2048 /* bytes; the objects of a usual request fit */
+/*
+ * An object takes 24 bytes in msgpack-c's tree but as little as one on the wire. No message needs so many: the largest is
+ * a page of 256 state dicts of some 200 objects each.
+ */
+#define OBJECTS_MAX ((size_t)128 * 1024)
+
+int cbm_document_open(cbm_document *document, const void *bytes, size_t size, size_t size_max, cbm_fault *fault)
+{
+    const char *wrong;
+    size_t offset = 0;
+    msgpack_unpack_return result;
+
+    if (size > size_max)
+        return cbm_fault_set(fault, CBM_PROTO_E_TOO_LARGE, NULL, "the message has %zu bytes, more than the %zu allowed",
+                             size, size_max);
+    wrong = cbm_msgpack_check(bytes, size, OBJECTS_MAX);
+    if (wrong)
+        return cbm_fault_set(fault, CBM_PROTO_E_INVALID, NULL, "%s", wrong);
+    if (!msgpack_zone_init(&document->zone, ZONE_CHUNK))
+        return cbm_fault_set(fault, CBM_PROTO_E_NOMEM, NULL, "%s", cbm_proto_error_sentence(CBM_PROTO_E_NOMEM));
+    result = msgpack_unpack(bytes, size, &offset, &document->zone, &document->root);
+    if (result == MSGPACK_UNPACK_SUCCESS)
+        return 0;
+    msgpack_zone_destroy(&document->zone);
+    if (result == MSGPACK_UNPACK_NOMEM_ERROR)
+        return cbm_fault_set(fault, CBM_PROTO_E_NOMEM, NULL, "%s", cbm_proto_error_sentence(CBM_PROTO_E_NOMEM));
+    return cbm_fault_set(fault, CBM_PROTO_E_INVALID, NULL, "the message is not msgpack");
+}
+
+void cbm_document_close(cbm_document *document)
+{
+    msgpack_zone_destroy(&document->zone);
+}
+
+static bool same_key(const msgpack_object_str *one, const msgpack_object_str *other)
+{
+    return one->size == other->size && memcmp(one->ptr, other->ptr, one->size) == 0;
+}
+
+int cbm_map_check(const msgpack_object *object, const char *what, cbm_fault *fault)
+{
+    const msgpack_object_kv *pairs;
+
+    if (object->type != MSGPACK_OBJECT_MAP)
+        return cbm_fault_set(fault, CBM_PROTO_E_INVALID, what, "%s must be a map", what ? what : "the message");
+    pairs = object->via.map.ptr;
+    for (uint32_t i = 0; i < object->via.map.size; i++) {
+        const msgpack_object_str *key = &pairs[i].key.via.str;
+
+        if (pairs[i].key.type != MSGPACK_OBJECT_STR || !cbm_utf8_valid(key->ptr, key->size))
+            return cbm_fault_set(fault, CBM_PROTO_E_INVALID, what, "a key is not a UTF-8 text");
+        for (uint32_t k = 0; k < i; k++)
+            if (same_key(key, &pairs[k].key.via.str))
+                return cbm_fault_set(fault, CBM_PROTO_E_INVALID, what, "the key \"%.*s\" stands twice",
+                                     key->size > 64 ? 64 : (int)key->size, key->ptr);
+    }
+    return 0;
+}
+
+bool cbm_str_equal(const msgpack_object *object, const char *text)
+{
+    size_t length = strlen(text);
+
+    return object->type == MSGPACK_OBJECT_STR && object->via.str.size == length &&
+           memcmp(object->via.str.ptr, text, length) == 0;
+}
+
+const msgpack_object *cbm_map_find(const msgpack_object *map, const char *key)
+{
+    for (uint32_t i = 0; i < map->via.map.size; i++)
+        if (cbm_str_equal(&map->via.map.ptr[i].key, key))
+            return &map->via.map.ptr[i].val;
+    return NULL;
+}

@@ -1,0 +1,27 @@
+/* Untrusted bytes as a tree of msgpack objects, which point into the bytes. */
+#ifndef CBM_PROTO_DOCUMENT_H
+#define CBM_PROTO_DOCUMENT_H
+
+#include <msgpack.h>
+
+#include "codec.h"
+
+typedef struct cbm_document {
+    msgpack_zone zone;
+    msgpack_object root;
+} cbm_document;
+
+/* 0 with a document to be closed, or the fault's error (bad_request, no_memory, too_large) and nothing to close. */
+int cbm_document_open(cbm_document *document, const void *bytes, size_t size, size_t size_max, cbm_fault *fault);
+void cbm_document_close(cbm_document *document);
+
+/*
+ * Whether `object` is a map whose keys are UTF-8 texts, each of them once. `what` is the name of the thing in messages and
+ * the fault's field.
+ */
+int cbm_map_check(const msgpack_object *object, const char *what, cbm_fault *fault);
+/* The value of a key, or NULL. */
+const msgpack_object *cbm_map_find(const msgpack_object *map, const char *key);
+bool cbm_str_equal(const msgpack_object *object, const char *text);
+
+#endif
