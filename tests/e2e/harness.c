@@ -289,6 +289,11 @@ size_t broker_rss_kib(const broker *b)
     return read_status(b, "VmRSS:");
 }
 
+bool broker_is_sanitized(void)
+{
+    return CBM_SANITIZED;
+}
+
 int broker_threads(const broker *b)
 {
     return (int)read_status(b, "\nThreads:");

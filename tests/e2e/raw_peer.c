@@ -86,6 +86,20 @@ bool raw_send(int fd, const void *bytes, size_t size)
     return true;
 }
 
+size_t raw_send_until_blocked(int fd, const void *bytes, size_t size, size_t most)
+{
+    size_t total = 0;
+    struct pollfd event = {fd, POLLOUT, 0};
+    while (total < most && poll(&event, 1, 300) > 0) {
+        size_t from = total % size;
+        ssize_t sent = send(fd, (const char *)bytes + from, size - from, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (sent < 0 && errno != EAGAIN)
+            break;
+        total += sent > 0 ? (size_t)sent : 0;
+    }
+    return total;
+}
+
 /* What a read gave once there was something: 0 at the end, -1 for an error or at the deadline. */
 static ssize_t receive_some(int fd, void *bytes, size_t size, int64_t end_ms)
 {

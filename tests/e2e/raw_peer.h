@@ -22,6 +22,8 @@ int raw_greeted(const char *address);
 
 /* Everything, or false: the peer is gone, or takes nothing within 10 s. */
 bool raw_send(int fd, const void *bytes, size_t size);
+/* The same bytes again and again, until the peer has taken nothing for 300 ms or `most` bytes are sent; returns how many were. */
+size_t raw_send_until_blocked(int fd, const void *bytes, size_t size, size_t most);
 /* Exactly so many bytes, or false: end of file, error, deadline. */
 bool raw_receive(int fd, void *bytes, size_t size, int deadline_ms);
 /* Reads away what comes, until the peer closes or resets the connection (true) or the deadline is over. */

@@ -1,0 +1,223 @@
+/* The broker dies, hangs or comes back while clients are at work. */
+#include "clients.h"
+
+#include <criterion/criterion.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+TestSuite(away, .timeout = 60);
+
+/* Opened with the default deadlines. */
+static cbm_client *open_plain(const char *address, cbm_when_away when_away)
+{
+    cbm_open_options options = CBM_OPEN_OPTIONS_INIT;
+    options.when_away = when_away;
+    cbm_client *client;
+    MUST(cbm_open(&client, address, &options) == 0);
+    return client;
+}
+
+static bool is_protected(void *context)
+{
+    cbm_permit permit;
+    if (cbm_call_begin(context, &permit) != 0)
+        return false;
+    bool with_broker = cbm_permit_unprotected(&permit) == 0;
+    int error = cbm_call_report(&permit, CBM_SUCCESS);
+    return with_broker && error == 0;
+}
+
+/* ---- What each mode does -------------------------------------------------------------------------------------------- */
+
+Test(away, fail_open_goes_on_without_protection_and_is_protected_again_after_a_restart)
+{
+    broker *b = broker_start(NULL);
+    cbm_client *client = open_plain(b->address, CBM_FAIL_OPEN);
+    cbm_policy policy = CBM_POLICY_INIT;
+    policy.failure_threshold = 2;
+    cbm_breaker *breaker = breaker_get(client, "ha_api", &policy);
+    cbm_permit permit;
+    cr_assert_eq(cbm_call_begin(breaker, &permit), 0);
+    cr_assert_eq(cbm_permit_unprotected(&permit), 0);
+    cr_assert_eq(cbm_connected(client), 1);
+    broker_kill(b);
+    cr_assert_eq(cbm_call_report(&permit, CBM_SUCCESS), CBM_E_AWAY, "in the middle of the call");
+    cr_assert_eq(cbm_connected(client), 0);
+    for (int i = 0; i < 20; i++) {
+        cr_assert_eq(cbm_call_begin(breaker, &permit), 0);
+        cr_assert_eq(cbm_permit_unprotected(&permit), 1);
+        int error = cbm_call_report(&permit, CBM_FAILURE);
+        cr_assert(error == CBM_E_AWAY || error == 0, "%d", error);
+    }
+    broker_restart(b);
+    cr_assert(wait_until(is_protected, breaker, HARNESS_DEADLINE_MS));
+    cr_assert_eq(cbm_connected(client), 1);
+    cr_assert_eq(state_of(client, "ha_api").threshold, 2, "the handle brought its policy");
+    fail_calls(breaker, 2);
+    cr_assert_eq(cbm_call_begin(breaker, &permit), CBM_E_OPEN);
+    cbm_close(client);
+    broker_free(b);
+}
+
+Test(away, fail_closed_refuses_until_the_broker_is_back)
+{
+    broker *b = broker_start(NULL);
+    cbm_client *client = open_plain(b->address, CBM_FAIL_CLOSED);
+    cbm_breaker *breaker = breaker_get(client, "ha_api", NULL);
+    cbm_permit permit;
+    cr_assert_eq(cbm_call_begin(breaker, &permit), 0);
+    broker_kill(b);
+    cr_assert_eq(cbm_call_report(&permit, CBM_SUCCESS), CBM_E_AWAY);
+    for (int i = 0; i < 20; i++)
+        cr_assert_eq(cbm_call_begin(breaker, &permit), CBM_E_AWAY);
+    cr_assert_eq(cbm_ping(client), CBM_E_AWAY);
+    broker_restart(b);
+    cr_assert(wait_until(is_protected, breaker, HARNESS_DEADLINE_MS));
+    cbm_close(client);
+    broker_free(b);
+}
+
+Test(away, local_goes_on_from_the_last_known_states_and_the_broker_wins_when_it_is_back)
+{
+    broker *b = broker_start(NULL);
+    cbm_client *client = open_plain(b->address, CBM_LOCAL);
+    cbm_policy policy = CBM_POLICY_INIT;
+    policy.failure_threshold = 3;
+    cbm_breaker *opened = breaker_get(client, "opened", &policy), *closed = breaker_get(client, "closed", &policy);
+    fail_calls(opened, 3);
+    cr_assert_eq(call_once(opened, CBM_SUCCESS), CBM_E_OPEN);
+    cr_assert_eq(call_once(closed, CBM_SUCCESS), 0);
+    broker_kill(b);
+    cbm_permit permit;
+    cr_assert_eq(cbm_call_begin(opened, &permit), CBM_E_OPEN, "it was open when last seen");
+    cr_assert(cbm_permit_retry_after_ms(&permit) > 30000 && cbm_permit_retry_after_ms(&permit) <= 60000);
+    for (int i = 0; i < 3; i++)
+        cr_assert_eq(call_once(closed, CBM_FAILURE), 0, "it was closed when last seen");
+    cr_assert_eq(call_once(closed, CBM_SUCCESS), CBM_E_OPEN, "the manager in the process opens it");
+    broker_restart(b);
+    cr_assert(wait_until(is_protected, closed, HARNESS_DEADLINE_MS));
+    cr_assert_eq(call_once(opened, CBM_SUCCESS), 0, "the new broker knows of no failure");
+    cbm_close(client);
+    broker_free(b);
+}
+
+Test(away, open_succeeds_without_a_broker_and_attaches_when_one_appears)
+{
+    broker *b = broker_start(NULL);
+    broker_stop(b, SIGTERM);
+    cbm_client *open = open_plain(b->address, CBM_FAIL_OPEN), *local = open_plain(b->address, CBM_LOCAL), *closed;
+    cbm_breaker *first = breaker_get(open, "first", NULL), *second = breaker_get(local, "second", NULL);
+    cbm_open_options options = CBM_OPEN_OPTIONS_INIT;
+    options.when_away = CBM_FAIL_CLOSED;
+    cr_assert_eq(cbm_open(&closed, b->address, &options), CBM_E_AWAY);
+    cr_assert_null(closed);
+    cbm_permit permit;
+    cr_assert_eq(cbm_call_begin(first, &permit), 0);
+    cr_assert_eq(cbm_permit_unprotected(&permit), 1);
+    fail_calls(second, 5);
+    cr_assert_eq(call_once(second, CBM_SUCCESS), CBM_E_OPEN);
+    broker_restart(b);
+    cr_assert(wait_until(is_protected, first, HARNESS_DEADLINE_MS));
+    cr_assert(wait_until(is_protected, second, HARNESS_DEADLINE_MS));
+    cr_assert(state_is(b->address, "first", "CLOSED"));
+    cr_assert(state_is(b->address, "second", "CLOSED"));
+    cbm_close(open);
+    cbm_close(local);
+    broker_free(b);
+}
+
+/* ---- Killed while many are at work ---------------------------------------------------------------------------------- */
+
+#define CLIENTS 8
+
+typedef struct interruption {
+    const char *address;
+    atomic_int at_work, interrupted, recovered;
+} interruption;
+
+static bool try_call(cbm_breaker *breaker, bool *unprotected)
+{
+    cbm_permit permit;
+    int error = cbm_call_begin(breaker, &permit);
+    if (error != 0) {
+        MUST(error == CBM_E_AWAY);
+        return false;
+    }
+    *unprotected = cbm_permit_unprotected(&permit) == 1;
+    error = cbm_call_report(&permit, CBM_SUCCESS);
+    MUST(error == 0 || error == CBM_E_AWAY);
+    return error == 0;
+}
+
+/* One client of each mode by turns: protected, then not, then again with the same handle. */
+static int work_through_an_interruption(int index, void *context)
+{
+    interruption *i = context;
+    cbm_when_away mode = (cbm_when_away)(index % 3);
+    cbm_client *client = open_plain(i->address, mode);
+    cbm_breaker *breaker = breaker_get(client, "ha_api", NULL);
+    bool unprotected = false, with_broker = false;
+    int64_t end = clock_ms() + HARNESS_DEADLINE_MS;
+    while (!(try_call(breaker, &unprotected) && !unprotected && cbm_connected(client)))
+        MUST(clock_ms() < end);
+    atomic_fetch_add(&i->at_work, 1);
+    while (cbm_connected(client)) {
+        MUST(clock_ms() < end);
+        bool done = try_call(breaker, &unprotected);
+        MUST(done || mode != CBM_LOCAL);
+    }
+    atomic_fetch_add(&i->interrupted, 1);
+    while (!with_broker) {
+        MUST(clock_ms() < end);
+        bool done = try_call(breaker, &unprotected);
+        with_broker = done && !unprotected && cbm_connected(client);
+    }
+    atomic_fetch_add(&i->recovered, 1);
+    cbm_close(client);
+    return 0;
+}
+
+static bool all_have(void *context)
+{
+    return atomic_load((atomic_int *)context) == CLIENTS;
+}
+
+Test(away, clients_of_every_mode_survive_a_kill_in_the_middle_of_their_calls)
+{
+    broker *b = broker_start_unlimited();
+    interruption *i = shared_new(sizeof *i);
+    i->address = b->address;
+    processes p;
+    processes_start(&p, CLIENTS, work_through_an_interruption, i);
+    cr_assert(wait_until(all_have, &i->at_work, HARNESS_DEADLINE_MS));
+    broker_kill(b);
+    cr_assert(wait_until(all_have, &i->interrupted, HARNESS_DEADLINE_MS));
+    broker_restart(b);
+    cr_assert_eq(processes_wait(&p, HARNESS_DEADLINE_MS), 0);
+    cr_assert_eq(i->recovered, CLIENTS);
+    broker_free(b);
+}
+
+/* ---- Hung ----------------------------------------------------------------------------------------------------------- */
+
+Test(away, a_hung_broker_costs_its_clients_one_deadline_and_not_one_a_call)
+{
+    broker *b = broker_start(NULL);
+    cbm_client *client = open_plain(b->address, CBM_FAIL_OPEN);
+    cbm_breaker *breaker = breaker_get(client, "ha_api", NULL);
+    cr_assert_eq(call_once(breaker, CBM_SUCCESS), 0);
+    kill(b->pid, SIGSTOP);
+    int64_t start_ms = clock_ms();
+    cbm_permit permit;
+    for (int i = 0; i < 100; i++) {
+        cr_assert_eq(cbm_call_begin(breaker, &permit), 0);
+        cr_assert_eq(cbm_permit_unprotected(&permit), 1);
+    }
+    int64_t took_ms = clock_ms() - start_ms;
+    cr_assert(took_ms >= 95 && took_ms < 1000, "%ld ms", (long)took_ms);
+    kill(b->pid, SIGCONT);
+    cr_assert(wait_until(is_protected, breaker, HARNESS_DEADLINE_MS));
+    cbm_close(client);
+    broker_free(b);
+}
