@@ -1,0 +1,392 @@
+#include "dispatch.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "codec.h"
+#include "error.h"
+#include "log.h"
+#include "text.h"
+
+typedef void handler(cbm_engine *engine, cbm_caller *caller, const cbm_request *request, cbm_reply *reply);
+
+/* A row of operations.def without its handler here does not compile, and a handler without its row is unused. */
+#define CBM_OPERATION(symbol, name, positional, takes, requires, reply, flags, help) static handler handle_##name;
+#include "operations.def"
+#undef CBM_OPERATION
+
+static handler *const handlers[CBM_OP_COUNT] = {
+#define CBM_OPERATION(symbol, name, positional, takes, requires, reply, flags, help) [CBM_OP_##symbol] = handle_##name,
+#include "operations.def"
+#undef CBM_OPERATION
+};
+
+/* ---- Errors ----------------------------------------------------------------------------------------------------- */
+
+static void fail(cbm_reply *reply, int error)
+{
+    cbm_reply_fail(reply, error, NULL);
+}
+
+static void set_retry_after(cbm_reply *reply, int64_t retry_after_ns)
+{
+    reply->has_retry_after = true;
+    reply->retry_after_ms = retry_after_ns < 0 ? -1 : (retry_after_ns + CBM_CORE_NS_PER_MS - 1) / CBM_CORE_NS_PER_MS;
+}
+
+static void set_field(cbm_reply *reply, const char *field)
+{
+    snprintf(reply->field, sizeof reply->field, "%s", field);
+}
+
+/* bad_field: a row of the table of policy fields, -1: none of them is to blame, so it is the name. */
+static void fail_policy(cbm_reply *reply, int error, int bad_field)
+{
+    const char *field = bad_field < 0 ? "name" : cbm_core_policy_table()[bad_field].name;
+    char message[128];
+
+    if (error != CBM_PROTO_E_INVALID) {
+        fail(reply, error);
+        return;
+    }
+    snprintf(message, sizeof message, bad_field < 0 ? "%s is not valid" : "%s contradicts the rest of the policy",
+             field);
+    cbm_reply_fail(reply, error, message);
+    set_field(reply, field);
+}
+
+static void finish_status(cbm_reply *reply, int error)
+{
+    if (error)
+        fail(reply, error);
+}
+
+/* ---- Calls ------------------------------------------------------------------------------------------------------ */
+
+static void handle_get(cbm_engine *engine, cbm_caller *caller, const cbm_request *request, cbm_reply *reply)
+{
+    cbm_core_get_result result = {.bad_field = -1};
+    int error = cbm_engine_get(engine, caller, request->name, &request->policy, &result);
+
+    if (error) {
+        fail_policy(reply, error, result.bad_field);
+        return;
+    }
+    reply->data.get = (cbm_get_reply){
+        .status = result.status,
+        .created = result.created,
+        .policy_source = result.policy_source,
+        .differs = result.differing,
+        .entry = -1,
+    };
+}
+
+static void handle_call_begin(cbm_engine *engine, cbm_caller *caller, const cbm_request *request, cbm_reply *reply)
+{
+    cbm_core_decision decision = {0};
+    bool lease_given = (request->given & CBM_FIELD(LEASE_MS)) != 0;
+    int error =
+        cbm_engine_call_begin(engine, caller, request->name, lease_given ? &request->lease_ms : NULL, &decision);
+    cbm_begin_reply *begin = &reply->data.begin;
+
+    if (error) {
+        fail(reply, error);
+        if (error == CBM_PROTO_E_OPEN || error == CBM_PROTO_E_HALF_OPEN_FULL || error == CBM_PROTO_E_FORCED_OPEN ||
+            error == CBM_PROTO_E_RATE_LIMITED)
+            set_retry_after(reply, decision.retry_after_ns);
+        return;
+    }
+    begin->state = decision.state;
+    begin->probe = decision.probe;
+    begin->permit_size = cbm_permit_write(begin->permit, &decision.permit, cbm_engine_incarnation(engine));
+}
+
+static void handle_reports(cbm_engine *engine, cbm_caller *caller, const cbm_request *request, cbm_reply *reply)
+{
+    cbm_report_reply *report = &reply->data.report;
+
+    report->results = calloc(request->report_count ? request->report_count : 1, sizeof *report->results);
+    if (!report->results) {
+        fail(reply, CBM_PROTO_E_NOMEM);
+        return;
+    }
+    report->result_count = request->report_count;
+    for (size_t i = 0; i < request->report_count; i++)
+        report->results[i].error =
+            cbm_engine_call_report(engine, caller, &request->reports[i], &report->results[i].state);
+}
+
+static void handle_call_report(cbm_engine *engine, cbm_caller *caller, const cbm_request *request, cbm_reply *reply)
+{
+    int error;
+
+    reply->data.report = (cbm_report_reply){.stored = true};
+    if (request->given & CBM_FIELD(REPORTS)) {
+        handle_reports(engine, caller, request, reply);
+        return;
+    }
+    error = cbm_engine_call_report(engine, caller, &request->report, &reply->data.report.state);
+    if (error == CBM_PROTO_E_INVALID) {
+        cbm_reply_fail(reply, error, "the permit is not one of that breaker");
+        set_field(reply, "permit");
+    } else if (error) {
+        fail(reply, error);
+    }
+}
+
+/* ---- Looking ---------------------------------------------------------------------------------------------------- */
+
+static void fill_page(cbm_engine *engine, const cbm_request *request, cbm_reply *reply)
+{
+    cbm_page_reply *page = &reply->data.page;
+    size_t limit = request->given & CBM_FIELD(LIMIT) && request->limit ? request->limit : CBM_PAGE_DEFAULT;
+
+    if (limit > CBM_PAGE_MAX)
+        limit = CBM_PAGE_MAX;
+    page->statuses = malloc(limit * sizeof *page->statuses);
+    if (!page->statuses) {
+        fail(reply, CBM_PROTO_E_NOMEM);
+        return;
+    }
+    cbm_engine_states(engine, request->pattern, request->after, limit, page);
+}
+
+static void handle_states(cbm_engine *engine, cbm_caller *caller, const cbm_request *request, cbm_reply *reply)
+{
+    (void)caller;
+    fill_page(engine, request, reply);
+}
+
+static void handle_stats(cbm_engine *engine, cbm_caller *caller, const cbm_request *request, cbm_reply *reply)
+{
+    (void)caller;
+    cbm_engine_stats(engine, &reply->data.page.stats);
+    fill_page(engine, request, reply);
+}
+
+static void handle_ping(cbm_engine *engine, cbm_caller *caller, const cbm_request *request, cbm_reply *reply)
+{
+    (void)engine, (void)caller, (void)request, (void)reply;
+}
+
+static void handle_info(cbm_engine *engine, cbm_caller *caller, const cbm_request *request, cbm_reply *reply)
+{
+    (void)caller, (void)request;
+    cbm_engine_info(engine, &reply->data.info);
+}
+
+/* ---- Resetting and steering ----------------------------------------------------------------------------------------- */
+
+static void handle_reset(cbm_engine *engine, cbm_caller *caller, const cbm_request *request, cbm_reply *reply)
+{
+    finish_status(reply, cbm_engine_reset(engine, caller, request->name, &reply->data.status));
+}
+
+static void handle_reset_all(cbm_engine *engine, cbm_caller *caller, const cbm_request *request, cbm_reply *reply)
+{
+    (void)request, (void)reply;
+    cbm_engine_reset_all(engine, caller);
+}
+
+static void handle_reset_manager(cbm_engine *engine, cbm_caller *caller, const cbm_request *request, cbm_reply *reply)
+{
+    (void)request;
+    finish_status(reply, cbm_engine_reset_manager(engine, caller));
+}
+
+static void handle_configure(cbm_engine *engine, cbm_caller *caller, const cbm_request *request, cbm_reply *reply)
+{
+    int bad_field = -1;
+    int error = cbm_engine_configure(engine, caller, request->name, &request->policy, &bad_field, &reply->data.status);
+
+    if (error)
+        fail_policy(reply, error, bad_field);
+}
+
+static void handle_remove(cbm_engine *engine, cbm_caller *caller, const cbm_request *request, cbm_reply *reply)
+{
+    finish_status(reply, cbm_engine_remove(engine, caller, request->pattern, &reply->data.removed));
+}
+
+static void control(cbm_engine *engine, cbm_caller *caller, const cbm_request *request, cbm_core_control what,
+                    cbm_reply *reply)
+{
+    finish_status(reply,
+                  cbm_engine_control(engine, caller, request->name, what, request->reason[0] ? request->reason : NULL,
+                                     request->for_ms, &reply->data.status));
+}
+
+static void handle_force_open(cbm_engine *engine, cbm_caller *caller, const cbm_request *request, cbm_reply *reply)
+{
+    control(engine, caller, request, CBM_CORE_CONTROL_FORCE_OPEN, reply);
+}
+
+static void handle_disable(cbm_engine *engine, cbm_caller *caller, const cbm_request *request, cbm_reply *reply)
+{
+    control(engine, caller, request, CBM_CORE_CONTROL_DISABLE, reply);
+}
+
+static void handle_metrics_only(cbm_engine *engine, cbm_caller *caller, const cbm_request *request, cbm_reply *reply)
+{
+    control(engine, caller, request, CBM_CORE_CONTROL_METRICS_ONLY, reply);
+}
+
+static void handle_enable(cbm_engine *engine, cbm_caller *caller, const cbm_request *request, cbm_reply *reply)
+{
+    control(engine, caller, request, CBM_CORE_CONTROL_ENABLE, reply);
+}
+
+/* ---- Shared memory: this broker has none to share, and says so ------------------------------------------------------- */
+
+static void handle_attach(cbm_engine *engine, cbm_caller *caller, const cbm_request *request, cbm_reply *reply)
+{
+    (void)engine, (void)caller, (void)request;
+    fail(reply, CBM_PROTO_E_UNSUPPORTED);
+}
+
+static void handle_detach(cbm_engine *engine, cbm_caller *caller, const cbm_request *request, cbm_reply *reply)
+{
+    (void)engine, (void)caller, (void)request;
+    cbm_reply_fail(reply, CBM_PROTO_E_NOT_FOUND, "there is no such ledger");
+}
+
+/* Nobody holds a ledger, so all that there is to read has been read, if there is the breaker. */
+static void handle_pull(cbm_engine *engine, cbm_caller *caller, const cbm_request *request, cbm_reply *reply)
+{
+    cbm_core_status status;
+
+    (void)caller;
+    finish_status(reply, cbm_engine_state_of(engine, request->name, &status));
+}
+
+/* ---- From bytes to bytes ---------------------------------------------------------------------------------------- */
+
+static void log_operation(const cbm_caller *caller, const cbm_request *request, const cbm_reply *reply,
+                          int64_t duration_ns)
+{
+    cbm_log_line line;
+    const char *name = request->name[0] ? request->name : request->report.name;
+
+    cbm_log_line_begin(&line, CBM_LOG_DEBUG, "operation");
+    cbm_log_line_string(&line, "op", request->op < CBM_OP_COUNT ? cbm_operations[request->op].name : "?");
+    if (name[0])
+        cbm_log_line_string(&line, "breaker", name);
+    cbm_log_line_int(&line, "duration_us", duration_ns / 1000);
+    cbm_log_line_string(&line, "result", cbm_proto_error_name(reply->error));
+    if (reply->field[0])
+        cbm_log_line_string(&line, "field", reply->field);
+    cbm_log_line_uint(&line, "uid", caller->uid);
+    cbm_log_line_int(&line, "pid", caller->pid);
+    if (request->correlation_id[0])
+        cbm_log_line_string(&line, "correlation_id", request->correlation_id);
+    cbm_log_line_end(&line);
+}
+
+static void handle(cbm_engine *engine, cbm_caller *caller, const cbm_request *request, cbm_reply *reply)
+{
+    const cbm_operation_row *row = &cbm_operations[request->op];
+
+    memset(reply, 0, sizeof *reply);
+    reply->kind = row->reply;
+    if (row->flags & CBM_OPERATION_ADMIN && !caller->admin) {
+        fail(reply, CBM_PROTO_E_DENIED);
+        return;
+    }
+    caller->correlation_id = request->correlation_id;
+    handlers[request->op](engine, caller, request, reply);
+    caller->correlation_id = "";
+}
+
+static int encode(const cbm_reply *reply, bool text, cbm_scratch *scratch)
+{
+    int error;
+
+    cbm_buffer_clear(&scratch->body);
+    if (!text)
+        return cbm_reply_encode(reply, &scratch->body);
+    cbm_buffer_clear(&scratch->reply);
+    error = cbm_reply_encode(reply, &scratch->reply);
+    return error ? error : cbm_text_from_reply(scratch->reply.data, scratch->reply.size, &scratch->body);
+}
+
+/* Halves a page that does not fit into a reply until it does. */
+static int handle_and_encode(cbm_engine *engine, cbm_caller *caller, cbm_request *request, cbm_reply *reply, bool text,
+                             cbm_scratch *scratch)
+{
+    for (;;) {
+        int error;
+        bool page;
+        size_t count;
+
+        handle(engine, caller, request, reply);
+        error = encode(reply, text, scratch);
+        page = reply->error == 0 && (reply->kind == CBM_REPLY_STATES || reply->kind == CBM_REPLY_STATS);
+        count = page ? reply->data.page.count : 0;
+        if (error != CBM_PROTO_E_TOO_LARGE || count < 2)
+            return error;
+        cbm_reply_deinit(reply);
+        request->limit = (uint32_t)(count / 2);
+        request->given |= CBM_FIELD(LIMIT);
+    }
+}
+
+static int decode(const uint8_t *body, size_t size, bool text, cbm_scratch *scratch, cbm_request *request,
+                  cbm_fault *fault)
+{
+    int error;
+
+    if (!text)
+        return cbm_request_decode(body, size, request, fault);
+    cbm_buffer_clear(&scratch->request);
+    error = cbm_text_to_request(body, size, &scratch->request, fault);
+    return error ? error : cbm_request_decode(scratch->request.data, scratch->request.size, request, fault);
+}
+
+static bool answer_failure(int error, const char *message, const char *field, bool text, cbm_reply *reply,
+                           cbm_scratch *scratch)
+{
+    memset(reply, 0, sizeof *reply);
+    cbm_reply_fail(reply, error, message);
+    if (field)
+        set_field(reply, field);
+    return encode(reply, text, scratch) == 0;
+}
+
+/* The caller's permits are its connection's; whoever types a command hangs up at once, so those live by their lease alone. */
+static bool answer_request(cbm_engine *engine, cbm_caller *caller, cbm_request *request, bool text, cbm_reply *reply,
+                           cbm_scratch *scratch)
+{
+    cbm_caller typist = *caller;
+    int error;
+
+    typist.holder = 0;
+    error = handle_and_encode(engine, text ? &typist : caller, request, reply, text, scratch);
+    if (error == 0)
+        return true;
+    cbm_reply_deinit(reply);
+    return answer_failure(error, NULL, NULL, text, reply, scratch);
+}
+
+bool cbm_dispatch(cbm_engine *engine, cbm_caller *caller, const uint8_t *body, size_t size, cbm_scratch *scratch)
+{
+    bool text = cbm_text_is_command(body, size);
+    bool debug = cbm_log_enabled(CBM_LOG_DEBUG);
+    int64_t begun_ns = debug ? cbm_clock_ns() : 0;
+    cbm_request request = {.op = CBM_OP_COUNT};
+    cbm_reply reply;
+    cbm_fault fault = {0};
+    bool decoded = decode(body, size, text, scratch, &request, &fault) == 0;
+    bool answered;
+
+    if (decoded)
+        answered = answer_request(engine, caller, &request, text, &reply, scratch);
+    else
+        answered = answer_failure(fault.error, fault.message, fault.field, text, &reply, scratch);
+    if (debug)
+        log_operation(caller, &request, &reply, cbm_clock_ns() - begun_ns);
+    cbm_reply_deinit(&reply);
+    if (decoded)
+        cbm_request_deinit(&request);
+    return answered;
+}

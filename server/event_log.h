@@ -1,0 +1,24 @@
+/* What the core tells as it happens, as lines of the log. Refusals that repeat are counted, not repeated. */
+#ifndef CBM_SERVER_EVENT_LOG_H
+#define CBM_SERVER_EVENT_LOG_H
+
+#include "cbm_core.h"
+
+/* Refusals: the first is logged, those that follow within a second are counted into the next line. */
+typedef struct cbm_refusals {
+    int64_t logged_ns; /* 0: not yet */
+    uint32_t untold;   /* since then */
+} cbm_refusals;
+
+typedef struct cbm_event_log {
+    cbm_refusals *rejections; /* of each slot */
+    uint32_t slots;
+    cbm_refusals rate_limited;
+} cbm_event_log;
+
+int cbm_event_log_init(cbm_event_log *log, uint32_t slots); /* CBM_CORE_E_NOMEM */
+void cbm_event_log_deinit(cbm_event_log *log);
+/* Queues the event's line; correlation_id: of the request that caused it, NULL or "": none. Under the engine's lock. */
+void cbm_event_log_add(cbm_event_log *log, const cbm_core_event *event, const char *correlation_id);
+
+#endif

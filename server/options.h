@@ -1,0 +1,46 @@
+/* The command line of cbmd. */
+#ifndef CBM_SERVER_OPTIONS_H
+#define CBM_SERVER_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "address.h"
+#include "log.h"
+
+#define CBM_RATE_LIMIT_DEFAULT 1000
+#define CBM_RATE_LIMIT_MAX 1000000
+#define CBM_RATE_WINDOW_MS_DEFAULT 1000
+#define CBM_RATE_WINDOW_MS_MAX 3600000
+#define CBM_BREAKERS_DEFAULT 65536
+#define CBM_BREAKERS_MAX 1000000
+
+typedef struct cbm_options {
+    cbm_address address;
+    bool address_given;
+    uint32_t rate_limit; /* 0: off */
+    uint32_t rate_window_ms;
+    bool rate_limit_calls; /* scope `calls` */
+    uint32_t max_breakers;
+    cbm_log_level log_level;
+    int ready_fd; /* -1: none */
+} cbm_options;
+
+typedef enum cbm_option_key {
+    CBM_OPTION_LISTEN = 'l',
+    CBM_OPTION_RATE_LIMIT = 0x100,
+    CBM_OPTION_RATE_WINDOW,
+    CBM_OPTION_RATE_SCOPE,
+    CBM_OPTION_MAX_BREAKERS,
+    CBM_OPTION_LOG_LEVEL,
+    CBM_OPTION_READY_FD,
+} cbm_option_key;
+
+void cbm_options_init(cbm_options *options); /* defaults, without an address */
+/* One option. False: nothing is set and `message` says why. */
+bool cbm_options_set(cbm_options *options, cbm_option_key key, const char *value, char *message, size_t message_size);
+/* The command line. Does not return on --help, --version (status 0) and on a mistake (status 64). */
+void cbm_options_parse(cbm_options *options, int argc, char **argv);
+
+#endif

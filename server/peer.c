@@ -1,0 +1,384 @@
+#include "peer.h"
+
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dispatch.h"
+#include "log.h"
+#include "sp.h"
+
+#define INPUT_SMALL ((size_t)1024) /* holds the common requests; an idle peer keeps no more */
+#define INPUT_MAX (CBM_SP_PREFIX_SIZE + CBM_SP_BACKTRACE_MAX + CBM_REQUEST_MAX)
+#define ROUND_FRAMES 32                  /* requests of one peer before others have their turn */
+#define ROUND_OUTPUT ((size_t)64 * 1024) /* bytes of replies, likewise */
+#define SEND_TIMEOUT_MS 30000            /* a peer that takes nothing of its replies for so long is dropped */
+
+typedef enum peer_waits_for {
+    WAITS_FOR_BYTES,
+    WAITS_FOR_ROOM, /* back-pressure: nothing more is read before the peer took its replies */
+    WAITS_FOR_TURN,
+} peer_waits_for;
+
+typedef struct cbm_peer {
+    cbm_registry_entry entry;
+    cbm_registry *registry;
+    cbm_engine *engine;
+    cbm_caller caller;
+    nng_stream *stream;
+    nng_aio *aio;      /* what the peer waits for; its callback is the peer's only thread of control */
+    nng_aio *send_now; /* without a callback: done in its caller, or not at all */
+    peer_waits_for waits_for;
+    uint16_t protocol; /* 0: has not greeted */
+
+    uint8_t *input; /* `small`, or larger while a frame needs it */
+    size_t input_size;
+    size_t input_capacity;
+    uint8_t *rest; /* of replies, while it waits for room */
+    size_t rest_size;
+    size_t rest_sent;
+    uint8_t small[INPUT_SMALL];
+} cbm_peer;
+
+static void work(cbm_peer *peer);
+
+/* ---- Life ------------------------------------------------------------------------------------------------------- */
+
+static void log_peer(const cbm_peer *peer, const char *event, const char *reason)
+{
+    cbm_log_line line;
+
+    if (!cbm_log_enabled(CBM_LOG_DEBUG))
+        return;
+    cbm_log_line_begin(&line, CBM_LOG_DEBUG, event);
+    cbm_log_line_uint(&line, "peer", peer->caller.holder);
+    cbm_log_line_uint(&line, "uid", peer->caller.uid);
+    cbm_log_line_int(&line, "pid", peer->caller.pid);
+    if (reason)
+        cbm_log_line_string(&line, "reason", reason);
+    cbm_log_line_end(&line);
+}
+
+/* In the peer's callback only. NNG frees an aio whose callback is this one when the callback is over. */
+static void end(cbm_peer *peer, const char *reason)
+{
+    cbm_registry *registry = peer->registry;
+
+    log_peer(peer, "peer_gone", reason);
+    cbm_registry_remove(registry, &peer->entry);
+    if (peer->caller.holds)
+        cbm_engine_caller_gone(peer->engine, &peer->caller);
+    nng_stream_close(peer->stream);
+    nng_stream_free(peer->stream);
+    nng_aio_free(peer->send_now);
+    nng_aio_reap(peer->aio);
+    free(peer->rest);
+    if (peer->input != peer->small)
+        free(peer->input);
+    free(peer);
+    cbm_registry_release(registry);
+}
+
+/* ---- Input ------------------------------------------------------------------------------------------------------ */
+
+/* Doubles: a peer that announces much and sends little takes little. */
+static bool input_grow(cbm_peer *peer)
+{
+    size_t capacity = peer->input_capacity * 2 < INPUT_MAX ? peer->input_capacity * 2 : INPUT_MAX;
+    bool is_small = peer->input == peer->small;
+    uint8_t *input = realloc(is_small ? NULL : peer->input, capacity);
+
+    if (!input)
+        return false;
+    if (is_small)
+        memcpy(input, peer->small, peer->input_size);
+    peer->input = input;
+    peer->input_capacity = capacity;
+    return true;
+}
+
+static void input_consume(cbm_peer *peer, size_t size)
+{
+    uint8_t *from = peer->input + size;
+
+    peer->input_size -= size;
+    if (peer->input != peer->small && peer->input_size <= INPUT_SMALL) {
+        memcpy(peer->small, from, peer->input_size);
+        free(peer->input);
+        peer->input = peer->small;
+        peer->input_capacity = INPUT_SMALL;
+    } else if (size) {
+        memmove(peer->input, from, peer->input_size);
+    }
+}
+
+/* After this the peer may be gone. */
+static void receive(cbm_peer *peer)
+{
+    nng_iov space;
+
+    if (peer->input_size == peer->input_capacity && !input_grow(peer)) {
+        end(peer, "no memory");
+        return;
+    }
+    space = (nng_iov){peer->input + peer->input_size, peer->input_capacity - peer->input_size};
+    peer->waits_for = WAITS_FOR_BYTES;
+    nng_aio_set_timeout(peer->aio, NNG_DURATION_INFINITE);
+    nng_aio_set_iov(peer->aio, 1, &space);
+    nng_stream_recv(peer->stream, peer->aio);
+}
+
+/* ---- Output ----------------------------------------------------------------------------------------------------- */
+
+/* Sends what the socket takes at once. An aio without a callback completes in its caller, so this is no hop to another thread. */
+static int send_now(cbm_peer *peer, const cbm_buffer *out, size_t *sent)
+{
+    nng_iov bytes = {out->data, out->size};
+    int result;
+
+    nng_aio_set_iov(peer->send_now, 1, &bytes);
+    nng_stream_send(peer->stream, peer->send_now);
+    nng_aio_abort(peer->send_now, NNG_ECANCELED); /* does nothing to one that is complete */
+    nng_aio_wait(peer->send_now);
+    result = nng_aio_result(peer->send_now);
+    *sent = result == 0 ? nng_aio_count(peer->send_now) : 0;
+    return result == NNG_ECANCELED ? 0 : result;
+}
+
+/* After this the peer may be gone. */
+static void send_rest(cbm_peer *peer)
+{
+    nng_iov bytes = {peer->rest + peer->rest_sent, peer->rest_size - peer->rest_sent};
+
+    peer->waits_for = WAITS_FOR_ROOM;
+    nng_aio_set_timeout(peer->aio, SEND_TIMEOUT_MS);
+    nng_aio_set_iov(peer->aio, 1, &bytes);
+    nng_stream_send(peer->stream, peer->aio);
+}
+
+static bool keep_rest(cbm_peer *peer, const cbm_buffer *out, size_t sent)
+{
+    peer->rest_size = out->size - sent;
+    peer->rest_sent = 0;
+    peer->rest = malloc(peer->rest_size);
+    if (!peer->rest)
+        return false;
+    memcpy(peer->rest, out->data + sent, peer->rest_size);
+    return true;
+}
+
+static void drop_rest(cbm_peer *peer)
+{
+    free(peer->rest);
+    peer->rest = NULL;
+    peer->rest_size = peer->rest_sent = 0;
+}
+
+/* ---- Requests --------------------------------------------------------------------------------------------------- */
+
+typedef enum peer_step {
+    STEP_RECEIVE, /* all whole frames are answered */
+    STEP_YIELD,   /* there are more, but it is others' turn */
+    STEP_BROKEN,  /* not a peer of ours */
+    STEP_NO_MEMORY,
+} peer_step;
+
+static const char *step_reason(peer_step step)
+{
+    return step == STEP_BROKEN ? "not understood" : "no memory";
+}
+
+static peer_step greet(cbm_peer *peer, cbm_scratch *scratch)
+{
+    size_t size = peer->input_size < CBM_SP_GREETING_SIZE ? peer->input_size : CBM_SP_GREETING_SIZE;
+    uint8_t greeting[CBM_SP_GREETING_SIZE];
+    uint16_t protocol;
+
+    if (!cbm_sp_greeting_plausible(peer->input, size))
+        return STEP_BROKEN;
+    if (size < CBM_SP_GREETING_SIZE)
+        return STEP_RECEIVE;
+    protocol = cbm_sp_greeting_protocol(peer->input);
+    if (protocol != CBM_SP_REQ && protocol != CBM_SP_SUB)
+        return STEP_BROKEN;
+    if (!cbm_registry_greeted(peer->registry, &peer->entry))
+        return STEP_BROKEN;
+    peer->protocol = protocol;
+    cbm_sp_greeting_write(greeting, protocol == CBM_SP_REQ ? CBM_SP_REP : CBM_SP_PUB);
+    input_consume(peer, CBM_SP_GREETING_SIZE);
+    log_peer(peer, "peer_greeted", NULL);
+    return cbm_buffer_append(&scratch->out, greeting, sizeof greeting) == 0 ? STEP_RECEIVE : STEP_NO_MEMORY;
+}
+
+static bool answer(cbm_peer *peer, const cbm_sp_frame *frame, cbm_scratch *scratch)
+{
+    uint8_t header[CBM_SP_PREFIX_SIZE + CBM_SP_BACKTRACE_MAX];
+    size_t header_size;
+
+    if (!cbm_dispatch(peer->engine, &peer->caller, frame->body, frame->body_size, scratch))
+        return false;
+    header_size = cbm_sp_frame_write(header, frame->backtrace, frame->backtrace_size, scratch->body.size);
+    cbm_buffer_append(&scratch->out, header, header_size);
+    return cbm_buffer_append(&scratch->out, scratch->body.data, scratch->body.size) == 0;
+}
+
+static peer_step serve_frames(cbm_peer *peer, cbm_scratch *scratch)
+{
+    size_t at = 0, needed;
+    cbm_sp_frame frame;
+    peer_step step = STEP_YIELD;
+
+    for (int frames = 0; frames < ROUND_FRAMES && scratch->out.size < ROUND_OUTPUT; frames++) {
+        cbm_sp_result result =
+            cbm_sp_frame_read(peer->input + at, peer->input_size - at, CBM_REQUEST_MAX, &frame, &needed);
+
+        if (result != CBM_SP_FRAME) {
+            step = result == CBM_SP_MORE ? STEP_RECEIVE : STEP_BROKEN;
+            break;
+        }
+        if (!answer(peer, &frame, scratch)) {
+            step = STEP_NO_MEMORY;
+            break;
+        }
+        at += frame.size;
+    }
+    input_consume(peer, at);
+    return step;
+}
+
+/* What there is to be done with the bytes at hand; replies are in scratch->out. */
+static peer_step serve(cbm_peer *peer, cbm_scratch *scratch)
+{
+    peer_step step = STEP_RECEIVE;
+
+    if (peer->protocol == 0)
+        step = greet(peer, scratch);
+    if (step != STEP_RECEIVE || peer->protocol == 0)
+        return step;
+    /* A subscriber says nothing: subscriptions are filtered on its side. It is kept until it closes. */
+    if (peer->protocol == CBM_SP_SUB)
+        return peer->input_size ? STEP_BROKEN : STEP_RECEIVE;
+    return serve_frames(peer, scratch);
+}
+
+/* ---- The thread of control: each of these ends in waiting for one thing, or in the peer's end ------------------------ */
+
+static void yield(cbm_peer *peer)
+{
+    peer->waits_for = WAITS_FOR_TURN;
+    if (!nng_aio_begin(peer->aio)) {
+        end(peer, "stopped");
+        return;
+    }
+    nng_aio_finish(peer->aio, 0); /* to the tail of the queue of callbacks */
+}
+
+static void go_on(cbm_peer *peer, peer_step step)
+{
+    switch (step) {
+    case STEP_RECEIVE: receive(peer); break;
+    case STEP_YIELD: yield(peer); break;
+    case STEP_BROKEN:
+    case STEP_NO_MEMORY: end(peer, step_reason(step)); break;
+    }
+}
+
+static void work(cbm_peer *peer)
+{
+    cbm_scratch *scratch = cbm_scratch_get();
+    size_t sent = 0;
+    peer_step step;
+    bool whole;
+
+    if (!scratch || cbm_registry_is_stopping(peer->registry)) {
+        end(peer, scratch ? "stopping" : "no memory");
+        return;
+    }
+    cbm_buffer_clear(&scratch->out);
+    step = serve(peer, scratch);
+    if (scratch->out.size && send_now(peer, &scratch->out, &sent) != 0) {
+        end(peer, "closed");
+        return;
+    }
+    whole = sent == scratch->out.size || keep_rest(peer, &scratch->out, sent);
+    cbm_scratch_trim(scratch);
+    if (!whole)
+        end(peer, "no memory");
+    else if (peer->rest)
+        send_rest(peer); /* what made `step` is still in the input, and is found again */
+    else
+        go_on(peer, step);
+}
+
+static void on_bytes(cbm_peer *peer, int result)
+{
+    /* A timeout set for an earlier wait of the same aio may strike late (seen in NNG's source): nothing is lost. */
+    if (result == NNG_ETIMEDOUT) {
+        receive(peer);
+        return;
+    }
+    if (result != 0) {
+        end(peer, nng_strerror(result));
+        return;
+    }
+    peer->input_size += nng_aio_count(peer->aio);
+    work(peer);
+}
+
+static void on_room(cbm_peer *peer, int result)
+{
+    if (result != 0) {
+        end(peer, result == NNG_ETIMEDOUT ? "takes no replies" : nng_strerror(result));
+        return;
+    }
+    peer->rest_sent += nng_aio_count(peer->aio);
+    if (peer->rest_sent < peer->rest_size) {
+        send_rest(peer);
+        return;
+    }
+    drop_rest(peer);
+    work(peer);
+}
+
+static void on_complete(void *argument)
+{
+    cbm_peer *peer = argument;
+    int result = nng_aio_result(peer->aio);
+
+    switch (peer->waits_for) {
+    case WAITS_FOR_BYTES: on_bytes(peer, result); break;
+    case WAITS_FOR_ROOM: on_room(peer, result); break;
+    case WAITS_FOR_TURN: work(peer); break;
+    }
+}
+
+void cbm_peer_start(nng_stream *stream, const cbm_caller *caller, cbm_engine *engine, cbm_registry *registry)
+{
+    cbm_peer *peer = malloc(sizeof *peer);
+
+    if (!peer)
+        goto no_peer;
+    memset(peer, 0, offsetof(cbm_peer, small));
+    peer->registry = registry;
+    peer->engine = engine;
+    peer->caller = *caller;
+    peer->stream = stream;
+    peer->input = peer->small;
+    peer->input_capacity = INPUT_SMALL;
+    if (nng_aio_alloc(&peer->aio, on_complete, peer) != 0)
+        goto no_aio;
+    if (nng_aio_alloc(&peer->send_now, NULL, NULL) != 0)
+        goto no_send_now;
+    peer->entry.aio = peer->aio;
+    cbm_registry_add(registry, &peer->entry);
+    receive(peer);
+    return;
+
+no_send_now:
+    nng_aio_free(peer->aio);
+no_aio:
+    free(peer);
+no_peer:
+    nng_stream_close(stream);
+    nng_stream_free(stream);
+}
