@@ -1,6 +1,7 @@
 #include "request_fields.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -66,10 +67,12 @@ void cbm_policy_field_expects(int field, char *text, size_t size)
 
     if (row->kind == CBM_CORE_FIELD_WORD)
         expects_words(row->words, text, size);
+    else if (row->kind == CBM_CORE_FIELD_UINT)
+        snprintf(text, size, "an integer%sfrom %" PRIu32 " to %" PRIu32,
+                 row->zero_allowed && row->minimum > 0 ? ", 0 or " : " ", row->minimum, row->maximum);
     else
-        snprintf(text, size, "%s %s%.15g to %.15g", row->kind == CBM_CORE_FIELD_UINT ? "an integer" : "a number",
-                 row->zero_allowed && row->minimum > 0 ? "0 or from " : "from ", (double)row->minimum / row->scale,
-                 (double)row->maximum / row->scale);
+        snprintf(text, size, "a number from %.15g to %.15g in steps of %.15g", (double)row->minimum / row->scale,
+                 (double)row->maximum / row->scale, 1.0 / row->scale);
 }
 
 int cbm_policy_timeout_field(void)

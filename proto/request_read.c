@@ -19,6 +19,22 @@ static int policy_fault(const char *name, int field, cbm_fault *fault)
     return cbm_fault_set(fault, CBM_PROTO_E_INVALID, name, "%s must be %s", name, expects);
 }
 
+/*
+ * A number of steps of 1/scale. A float32 that is the nearest one to such a number is taken for it, since it cannot be 33.3
+ * itself; a double is left as it is.
+ */
+static bool read_steps(const msgpack_object *value, double scale, double *number)
+{
+    double nearest;
+
+    if (!cbm_object_number(value, number))
+        return false;
+    nearest = nearbyint(*number * scale) / scale;
+    if (value->type == MSGPACK_OBJECT_FLOAT32 && (float)nearest == (float)*number)
+        *number = nearest;
+    return true;
+}
+
 static int read_policy_field(int field, const msgpack_object *value, cbm_core_policy_request *policy, cbm_fault *fault)
 {
     const cbm_core_policy_field *row = &cbm_core_policy_table()[field];
@@ -29,7 +45,7 @@ static int read_policy_field(int field, const msgpack_object *value, cbm_core_po
         if (value->type == MSGPACK_OBJECT_STR)
             error = cbm_core_policy_set_word(policy, field, value->via.str.ptr, value->via.str.size);
     } else if (row->kind == CBM_CORE_FIELD_NUMBER || value->type == MSGPACK_OBJECT_POSITIVE_INTEGER) {
-        if (cbm_object_number(value, &number))
+        if (read_steps(value, row->scale, &number))
             error = cbm_core_policy_set_number(policy, field, number);
     }
     return error ? policy_fault(row->name, field, fault) : 0;
@@ -42,7 +58,7 @@ static int read_timeout(const msgpack_object *value, cbm_core_policy_request *po
 
     if (policy->given & UINT32_C(1) << field)
         return cbm_fault_set(fault, CBM_PROTO_E_INVALID, CBM_TIMEOUT_KEY, "timeout and timeout_ms are the same field");
-    if (!cbm_object_number(value, &seconds))
+    if (!read_steps(value, 1000, &seconds))
         return cbm_fault_set(fault, CBM_PROTO_E_INVALID, CBM_TIMEOUT_KEY, "timeout must be a number of seconds");
     ms = cbm_timeout_ms_of(seconds);
     if (ms < 0 || cbm_core_policy_set_number(policy, field, ms) != 0)
@@ -191,20 +207,16 @@ static int read_op(const msgpack_object *map, cbm_request *request, cbm_fault *f
 /* The fields that have a row of their own and that the operation takes; the others are nobody's business. */
 static int read_plain_fields(const msgpack_object *map, cbm_request *request, uint32_t takes, cbm_fault *fault)
 {
-    for (uint32_t i = 0; i < map->via.map.size; i++) {
-        const msgpack_object_kv *pair = &map->via.map.ptr[i];
+    for (; takes; takes &= takes - 1) {
+        int field = __builtin_ctz(takes);
+        const cbm_field_row *row = &cbm_request_rows[field];
+        const msgpack_object *value = row->name ? cbm_map_find(map, row->name) : NULL;
+        int error = value ? cbm_field_read(row, value, request, "", fault) : 0;
 
-        for (int field = 0; field < CBM_REQUEST_NONE; field++) {
-            const cbm_field_row *row = &cbm_request_rows[field];
-            int error;
-
-            if (!(takes & UINT32_C(1) << field) || !row->name || !cbm_str_equal(&pair->key, row->name))
-                continue;
-            error = cbm_field_read(row, &pair->val, request, "", fault);
-            if (error)
-                return error;
+        if (error)
+            return error;
+        if (value)
             request->given |= UINT32_C(1) << field;
-        }
     }
     return 0;
 }
