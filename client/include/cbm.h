@@ -154,7 +154,7 @@ typedef struct cbm_permit {
     uint8_t cbm_private_size;
     uint8_t cbm_private_kind;
     uint16_t cbm_private_flags;
-    uint64_t cbm_private_reserved;
+    int64_t cbm_private_retry_after_ms;
 } cbm_permit;
 
 /* ---- Opening and closing -------------------------------------------------------------------------------------- */

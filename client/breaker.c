@@ -1,0 +1,402 @@
+/* The calls: may it be made, and how did it go. */
+#include <string.h>
+
+#include "client.h"
+#include "clock.h"
+#include "failure.h"
+#include "fork.h"
+#include "policy.h"
+#include "structs.h"
+
+#define DURATION_MAX_NS (INT64_C(86400000) * CBM_NS_PER_MS) /* the wire takes no longer ones */
+
+/* cbm_private_kind */
+enum {
+    PERMIT_NONE = 0,
+    PERMIT_REFUSED,     /* it holds retry_after_ms */
+    PERMIT_BROKER,
+    PERMIT_LOCAL,       /* of the manager in this process */
+    PERMIT_UNPROTECTED, /* nobody was asked */
+    PERMIT_REPORTED,
+};
+
+/* cbm_private_flags */
+enum { PERMIT_PROBE = 1 };
+
+_Static_assert(sizeof(cbm_permit) == 64, "bindings rely on it");
+_Static_assert(sizeof(((cbm_permit *)0)->cbm_private_permit) == CBM_PERMIT_MAX, "the wire's permit fits");
+
+/* ---- Handles ---------------------------------------------------------------------------------------------------- */
+
+static cbm_breaker *handle_of(cbm_client *client, const char *name)
+{
+    cbm_breaker *breaker;
+
+    pthread_mutex_lock(&client->lock);
+    breaker = cbm_registry_get(&client->registry, client, name);
+    pthread_mutex_unlock(&client->lock);
+    return breaker;
+}
+
+/* A name got before with a policy keeps it when it is got again without one. */
+static void recall_policy(cbm_client *client, cbm_request *request)
+{
+    const cbm_breaker *breaker;
+
+    pthread_mutex_lock(&client->lock);
+    breaker = cbm_registry_find(&client->registry, request->name);
+    if (breaker && breaker->has_policy) {
+        request->policy = breaker->policy;
+        request->given |= CBM_FIELD(POLICY);
+    }
+    pthread_mutex_unlock(&client->lock);
+}
+
+/* The handle of a get that was answered, or that nobody could answer. NULL: no memory. */
+static cbm_breaker *keep_handle(cbm_client *client, const cbm_exchange *exchange)
+{
+    const cbm_request *request = exchange->request;
+    cbm_breaker *breaker;
+
+    pthread_mutex_lock(&client->lock);
+    breaker = cbm_registry_get(&client->registry, client, request->name);
+    if (breaker && request->given & CBM_FIELD(POLICY)) {
+        breaker->has_policy = true;
+        breaker->policy = request->policy;
+    }
+    if (breaker && exchange->life)
+        breaker->attached = exchange->life;
+    if (breaker && exchange->by_local) {
+        breaker->adopted = client->absence;
+        breaker->removals = client->local.removals;
+    }
+    pthread_mutex_unlock(&client->lock);
+    return breaker;
+}
+
+int cbm_get(cbm_client *client, const char *name, const cbm_policy *policy, cbm_breaker **breaker)
+{
+    return cbm_get_with(client, name, policy, NULL, breaker);
+}
+
+static int read_get(cbm_request *request, const char *name, const cbm_policy *policy, const cbm_get_options *given)
+{
+    cbm_get_options options;
+    int error;
+
+    if (!cbm_struct_read(&options, sizeof(options), given))
+        return cbm_fail(CBM_E_INVALID, "cbm_get_options: its size is not one that this library knows");
+    error = cbm_request_name(request, name);
+    if (!error)
+        error = cbm_policy_read(policy, true, &request->policy);
+    if (error)
+        return error;
+    if (policy)
+        request->given |= CBM_FIELD(POLICY);
+    cbm_request_correlate(request, options.correlation_id);
+    return 0;
+}
+
+int cbm_get_with(cbm_client *client, const char *name, const cbm_policy *policy, const cbm_get_options *options,
+                 cbm_breaker **breaker)
+{
+    cbm_request request = {.op = CBM_OP_GET};
+    cbm_exchange exchange = {.request = &request};
+    cbm_reply reply;
+    int error;
+
+    if (!breaker)
+        return cbm_fail(CBM_E_INVALID, "breaker: NULL");
+    *breaker = NULL;
+    if (!client)
+        return cbm_fail(CBM_E_INVALID, "client: NULL");
+    cbm_process();
+    error = read_get(&request, name, policy, options);
+    if (error)
+        return error;
+    if (!policy)
+        recall_policy(client, &request);
+    exchange.deadline_ns = cbm_clock_ns() + client->timeout_ns;
+    error = cbm_client_execute(client, &exchange, &reply);
+    if (error && !(cbm_is_absence(error) && client->when_away == CBM_FAIL_OPEN))
+        return cbm_fail(error, NULL);
+    if (!error && reply.error)
+        return cbm_client_refused(&reply);
+    *breaker = keep_handle(client, &exchange);
+    if (!*breaker)
+        return cbm_fail(CBM_E_NOMEM, NULL);
+    if (!error && !exchange.by_local)
+        cbm_known_learn(client, *breaker, &request, &reply);
+    return 0;
+}
+
+const char *cbm_breaker_name(const cbm_breaker *breaker)
+{
+    return breaker->name;
+}
+
+/* ---- Begin ------------------------------------------------------------------------------------------------------ */
+
+static int refuse(cbm_permit *permit, const cbm_reply *reply)
+{
+    permit->cbm_private_kind = PERMIT_REFUSED;
+    permit->cbm_private_retry_after_ms = reply->has_retry_after ? reply->retry_after_ms : 0;
+    return cbm_client_refused(reply);
+}
+
+static int grant(cbm_permit *permit, const cbm_begin_reply *reply, bool by_local)
+{
+    permit->cbm_private_kind = by_local ? PERMIT_LOCAL : PERMIT_BROKER;
+    permit->cbm_private_size = (uint8_t)reply->permit_size;
+    memcpy(permit->cbm_private_permit, reply->permit, reply->permit_size);
+    if (reply->probe)
+        permit->cbm_private_flags |= PERMIT_PROBE;
+    return 0;
+}
+
+static int begin_without_answer(cbm_client *client, cbm_permit *permit, int error)
+{
+    if (client->when_away == CBM_FAIL_OPEN && cbm_is_absence(error)) {
+        permit->cbm_private_kind = PERMIT_UNPROTECTED;
+        return 0;
+    }
+    permit->cbm_private_kind = PERMIT_REFUSED;
+    permit->cbm_private_retry_after_ms = 0;
+    return cbm_fail(error, NULL);
+}
+
+static void set_lease(cbm_request *request, uint32_t lease_ms)
+{
+    if (!lease_ms)
+        return;
+    request->lease_ms = lease_ms == CBM_NEVER ? 0 : lease_ms;
+    request->given |= CBM_FIELD(LEASE_MS);
+}
+
+int cbm_call_begin(cbm_breaker *breaker, cbm_permit *permit)
+{
+    return cbm_call_begin_with(breaker, NULL, permit);
+}
+
+int cbm_call_begin_with(cbm_breaker *breaker, const cbm_begin_options *given, cbm_permit *permit)
+{
+    cbm_request request = {.op = CBM_OP_CALL_BEGIN, .given = CBM_FIELD(NAME)};
+    cbm_exchange exchange = {.request = &request, .breaker = breaker};
+    cbm_begin_options options;
+    cbm_reply reply;
+    int error;
+
+    if (!permit)
+        return cbm_fail(CBM_E_INVALID, "permit: NULL");
+    memset(permit, 0, sizeof(*permit));
+    if (!breaker)
+        return cbm_fail(CBM_E_INVALID, "breaker: NULL");
+    if (!cbm_struct_read(&options, sizeof(options), given))
+        return cbm_fail(CBM_E_INVALID, "cbm_begin_options: its size is not one that this library knows");
+    permit->cbm_private_process = cbm_process();
+    permit->cbm_private_breaker = breaker;
+    permit->cbm_private_begun_ns = cbm_clock_ns();
+    strcpy(request.name, breaker->name);
+    set_lease(&request, options.lease_ms);
+    cbm_request_correlate(&request, options.correlation_id);
+    exchange.deadline_ns = permit->cbm_private_begun_ns + breaker->client->call_timeout_ns;
+
+    error = cbm_client_execute(breaker->client, &exchange, &reply);
+    if (error)
+        error = begin_without_answer(breaker->client, permit, error);
+    else
+        error = reply.error ? refuse(permit, &reply) : grant(permit, &reply.data.begin, exchange.by_local);
+    permit->cbm_private_begun_ns = cbm_clock_ns();
+    return error;
+}
+
+int64_t cbm_permit_retry_after_ms(const cbm_permit *permit)
+{
+    return permit->cbm_private_kind == PERMIT_REFUSED ? permit->cbm_private_retry_after_ms : 0;
+}
+
+int cbm_permit_unprotected(const cbm_permit *permit)
+{
+    return permit->cbm_private_kind == PERMIT_UNPROTECTED;
+}
+
+int cbm_permit_probe(const cbm_permit *permit)
+{
+    return (permit->cbm_private_flags & PERMIT_PROBE) != 0;
+}
+
+/* ---- Report ----------------------------------------------------------------------------------------------------- */
+
+static int64_t clamp_duration(int64_t duration_ns)
+{
+    return duration_ns > DURATION_MAX_NS ? DURATION_MAX_NS : duration_ns;
+}
+
+static int fill_report(cbm_request *request, cbm_breaker *breaker, cbm_outcome outcome, const cbm_report_options *given,
+                       int64_t measured_ns)
+{
+    cbm_report_message *report = &request->report;
+    cbm_report_options options;
+
+    if ((unsigned)outcome > CBM_IGNORED)
+        return cbm_fail(CBM_E_INVALID, "outcome: not one of cbm_outcome");
+    if (!cbm_struct_read(&options, sizeof(options), given))
+        return cbm_fail(CBM_E_INVALID, "cbm_report_options: its size is not one that this library knows");
+    if (options.duration_ns < -1)
+        return cbm_fail(CBM_E_INVALID, "duration_ns: negative");
+    request->op = CBM_OP_CALL_REPORT;
+    request->given = CBM_FIELD(REPORT);
+    strcpy(report->name, breaker->name);
+    report->outcome = (cbm_core_outcome)outcome;
+    report->duration_ns = clamp_duration(options.duration_ns ? options.duration_ns : measured_ns);
+    if (options.error_text)
+        cbm_core_text_copy(report->error_text, sizeof(report->error_text), options.error_text, strlen(options.error_text));
+    report->open_for_ms = options.open_for_ms;
+    report->count = 1;
+    report->has_client = true;
+    memcpy(report->client, breaker->client->id, CBM_ID_SIZE);
+    report->sequence = ++breaker->client->sequence;
+    cbm_request_correlate(request, options.correlation_id);
+    return 0;
+}
+
+static int report_answer(const cbm_reply *reply)
+{
+    return reply->error ? cbm_client_refused(reply) : 0;
+}
+
+/* To the manager in this process. `owed`: the broker is to hear of it when it is back. */
+static int report_locally(cbm_breaker *breaker, cbm_exchange *exchange, bool owed)
+{
+    cbm_client *client = breaker->client;
+    cbm_reply reply;
+
+    cbm_local_backend.execute(client, exchange, &reply);
+    if (client->backend == &cbm_local_backend)
+        return report_answer(&reply);
+    if (owed)
+        cbm_handover_add(breaker, (cbm_outcome)exchange->request->report.outcome);
+    return report_answer(&reply);
+}
+
+/* To the broker, and under CBM_LOCAL to the manager in this process when it is away. */
+static int report_to_backend(cbm_breaker *breaker, cbm_exchange *exchange)
+{
+    cbm_client *client = breaker->client;
+    cbm_reply reply;
+    int error = client->backend->execute(client, exchange, &reply);
+
+    if (!error)
+        return report_answer(&reply);
+    if (client->when_away != CBM_LOCAL || !cbm_is_absence(error))
+        return cbm_fail(error, NULL);
+    exchange->request->report.permit_size = 0;
+    return report_locally(breaker, exchange, !exchange->maybe_executed);
+}
+
+int cbm_call_report(cbm_permit *permit, cbm_outcome outcome)
+{
+    return cbm_call_report_with(permit, outcome, NULL);
+}
+
+/* Why that permit cannot be reported, or 0. */
+static int check_permit(const cbm_permit *permit)
+{
+    if (!permit || !permit->cbm_private_breaker)
+        return cbm_fail(CBM_E_INVALID, "permit: none");
+    switch (permit->cbm_private_kind) {
+    case PERMIT_BROKER:
+    case PERMIT_LOCAL:
+    case PERMIT_UNPROTECTED: break;
+    case PERMIT_REPORTED: return cbm_fail(CBM_E_INVALID, "permit: reported already");
+    default: return cbm_fail(CBM_E_INVALID, "permit: the call was refused");
+    }
+    if (permit->cbm_private_process != cbm_process())
+        return cbm_fail(CBM_E_INHERITED, NULL);
+    return 0;
+}
+
+int cbm_call_report_with(cbm_permit *permit, cbm_outcome outcome, const cbm_report_options *options)
+{
+    cbm_request request = {0};
+    cbm_exchange exchange = {.request = &request};
+    int error = check_permit(permit);
+    uint8_t kind;
+    int64_t now_ns;
+
+    if (error)
+        return error;
+    now_ns = cbm_clock_ns();
+    error = fill_report(&request, permit->cbm_private_breaker, outcome, options, now_ns - permit->cbm_private_begun_ns);
+    if (error)
+        return error;
+    exchange.breaker = permit->cbm_private_breaker;
+    exchange.deadline_ns = now_ns + exchange.breaker->client->call_timeout_ns;
+    kind = permit->cbm_private_kind;
+    permit->cbm_private_kind = PERMIT_REPORTED;
+    if (kind != PERMIT_UNPROTECTED) {
+        request.report.permit_size = permit->cbm_private_size;
+        memcpy(request.report.permit, permit->cbm_private_permit, permit->cbm_private_size);
+    }
+    if (kind != PERMIT_LOCAL)
+        return report_to_backend(exchange.breaker, &exchange);
+    error = report_locally(exchange.breaker, &exchange, true);
+    if (exchange.breaker->client->owes)
+        cbm_handover_try(exchange.breaker->client, exchange.deadline_ns);
+    return error;
+}
+
+int cbm_report(cbm_breaker *breaker, cbm_outcome outcome, const cbm_report_options *options)
+{
+    cbm_request request = {0};
+    cbm_exchange exchange = {.request = &request, .breaker = breaker};
+    int error;
+
+    if (!breaker)
+        return cbm_fail(CBM_E_INVALID, "breaker: NULL");
+    cbm_process();
+    error = fill_report(&request, breaker, outcome, options, -1);
+    if (error)
+        return error;
+    exchange.deadline_ns = cbm_clock_ns() + breaker->client->call_timeout_ns;
+    return report_to_backend(breaker, &exchange);
+}
+
+/* ---- Both in one ------------------------------------------------------------------------------------------------ */
+
+int cbm_call(cbm_client *client, const char *name, cbm_function *function, void *argument, int *result)
+{
+    return cbm_call_with(client, name, NULL, function, argument, result);
+}
+
+int cbm_call_with(cbm_client *client, const char *name, const char *correlation_id, cbm_function *function,
+                  void *argument, int *result)
+{
+    cbm_begin_options begin = {.size = sizeof(begin), .correlation_id = correlation_id};
+    cbm_report_options report = {.size = sizeof(report), .correlation_id = correlation_id};
+    cbm_request request = {0};
+    cbm_breaker *breaker;
+    cbm_permit permit;
+    int returned;
+    int error;
+
+    if (!client || !function)
+        return cbm_fail(CBM_E_INVALID, client ? "function: NULL" : "client: NULL");
+    cbm_process();
+    error = cbm_request_name(&request, name);
+    if (error)
+        return error;
+    if (client->backend == &cbm_failed_backend)
+        return cbm_fail(client->failure, NULL);
+    breaker = handle_of(client, request.name);
+    if (!breaker)
+        return cbm_fail(CBM_E_NOMEM, NULL);
+    error = cbm_call_begin_with(breaker, &begin, &permit);
+    if (error)
+        return error;
+    returned = function(argument);
+    if (result)
+        *result = returned;
+    cbm_call_report_with(&permit, returned ? CBM_FAILURE : CBM_SUCCESS, &report);
+    return 0;
+}

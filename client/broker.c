@@ -1,0 +1,190 @@
+#include "broker.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "client.h"
+#include "codec.h"
+#include "error.h"
+
+int cbm_broker_round_trip(cbm_link *link, const cbm_request *request, int64_t deadline_ns, cbm_reply *reply,
+                          cbm_link_reply *answer)
+{
+    cbm_fault fault;
+    int error;
+
+    *answer = (cbm_link_reply){0};
+    cbm_buffer_clear(&link->out);
+    error = cbm_request_encode(request, &link->out);
+    if (error)
+        return error;
+    error = cbm_link_request(link, deadline_ns, answer);
+    if (error)
+        return error;
+    error = cbm_reply_decode(answer->body, answer->size, cbm_operations[request->op].reply, reply, &fault);
+    if (error == 0 || error == CBM_PROTO_E_NOMEM)
+        return error;
+    return cbm_link_reject(link);
+}
+
+/* The policy to be told to the broker, if it has not been told in the broker's present life. */
+static bool must_attach(cbm_client *client, const cbm_breaker *breaker, cbm_core_policy_request *policy)
+{
+    bool must;
+
+    pthread_mutex_lock(&client->lock);
+    must = breaker->has_policy && breaker->attached != client->link.life;
+    if (must)
+        *policy = breaker->policy;
+    pthread_mutex_unlock(&client->lock);
+    return must;
+}
+
+int cbm_broker_attach(cbm_client *client, cbm_breaker *breaker, int64_t deadline_ns, cbm_reply *refusal)
+{
+    cbm_request request = {.op = CBM_OP_GET, .given = CBM_FIELD(NAME) | CBM_FIELD(POLICY)};
+    cbm_link_reply answer;
+    int error;
+
+    refusal->error = 0;
+    if (!must_attach(client, breaker, &request.policy))
+        return 0;
+    strcpy(request.name, breaker->name);
+    error = cbm_broker_round_trip(&client->link, &request, deadline_ns, refusal, &answer);
+    if (error || refusal->error)
+        return error;
+    pthread_mutex_lock(&client->lock);
+    breaker->attached = client->link.life;
+    pthread_mutex_unlock(&client->lock);
+    cbm_known_learn(client, breaker, &request, refusal);
+    cbm_reply_deinit(refusal);
+    return 0;
+}
+
+/* Whether executing it twice does no harm: readings, a get, and a report that the broker can tell from its double. */
+static bool resendable(const cbm_request *request)
+{
+    if (request->op == CBM_OP_CALL_REPORT)
+        return request->report.has_client && request->report.has_incarnation;
+    return request->op == CBM_OP_GET || !(cbm_operations[request->op].flags & CBM_OPERATION_CHANGES);
+}
+
+/*
+ * Reports carry the incarnation of the broker they were first sent to: when they are sent again to another one, that may
+ * have died with or without the first, it takes them as statistics only.
+ */
+static void stamp(const cbm_link *link, cbm_exchange *exchange)
+{
+    cbm_report_message *report = &exchange->request->report;
+
+    if (exchange->request->op != CBM_OP_CALL_REPORT || exchange->maybe_executed)
+        return;
+    report->has_incarnation = link->has_incarnation;
+    memcpy(report->incarnation, link->incarnation, CBM_ID_SIZE);
+}
+
+/* One attempt. *again: the connection was lost and another attempt does no harm. */
+static int attempt(cbm_client *client, cbm_exchange *exchange, cbm_reply *reply, bool *again)
+{
+    cbm_link *link = &client->link;
+    cbm_request *request = exchange->request;
+    cbm_link_reply answer;
+    int error;
+
+    *again = false;
+    error = cbm_link_connect(link, exchange->deadline_ns);
+    if (error)
+        return error;
+    if (exchange->breaker && request->op != CBM_OP_GET) {
+        error = cbm_broker_attach(client, exchange->breaker, exchange->deadline_ns, reply);
+        if (error) {
+            *again = !cbm_transport_is_open(&link->transport) && error == CBM_E_AWAY;
+            return error;
+        }
+        /* Reports are not subject to the limiter that may have refused the get. */
+        if (reply->error && request->op != CBM_OP_CALL_REPORT)
+            return 0;
+    }
+    stamp(link, exchange);
+    error = cbm_broker_round_trip(link, request, exchange->deadline_ns, reply, &answer);
+    if (error) {
+        exchange->maybe_executed |= answer.sent;
+        *again = answer.lost && (!answer.sent || resendable(request));
+        return error;
+    }
+    exchange->life = link->life;
+    cbm_known_learn(client, exchange->breaker, request, reply);
+    return 0;
+}
+
+/* The broker's word counts again. */
+static void end_absence(cbm_client *client)
+{
+    pthread_mutex_lock(&client->lock);
+    if (client->stood_in) {
+        client->stood_in = false;
+        client->absence++;
+    }
+    pthread_mutex_unlock(&client->lock);
+}
+
+static int execute(cbm_client *client, cbm_exchange *exchange, cbm_reply *reply)
+{
+    bool again;
+    int error = cbm_link_enter(&client->link, exchange->deadline_ns);
+
+    if (error)
+        return error;
+    error = attempt(client, exchange, reply, &again);
+    if (error && again)
+        error = attempt(client, exchange, reply, &again);
+    if (!error && client->when_away == CBM_LOCAL) {
+        end_absence(client);
+        cbm_handover_send(client, exchange->deadline_ns);
+    }
+    cbm_link_leave(&client->link);
+    return error;
+}
+
+static int copy_text(const uint8_t *bytes, size_t size, char **text)
+{
+    *text = malloc(size + 1);
+    if (!*text)
+        return CBM_E_NOMEM;
+    memcpy(*text, bytes, size);
+    (*text)[size] = '\0';
+    return 0;
+}
+
+static int command(cbm_client *client, const char *text, int64_t deadline_ns, char **json)
+{
+    cbm_link *link = &client->link;
+    cbm_link_reply answer = {0};
+    int error = cbm_link_enter(link, deadline_ns);
+
+    if (error)
+        return error;
+    for (int tries = 0; tries < 2; tries++) {
+        error = cbm_link_connect(link, deadline_ns);
+        if (error)
+            break;
+        cbm_buffer_clear(&link->out);
+        error = cbm_buffer_append(&link->out, text, strlen(text));
+        if (error)
+            break;
+        error = cbm_link_request(link, deadline_ns, &answer);
+        if (!answer.lost || answer.sent)
+            break;
+    }
+    if (!error)
+        error = copy_text(answer.body, answer.size, json);
+    cbm_link_leave(link);
+    return error;
+}
+
+static bool connected(cbm_client *client)
+{
+    return atomic_load_explicit(&client->link.answered, memory_order_relaxed);
+}
+
+const cbm_backend cbm_broker_backend = {execute, command, connected};

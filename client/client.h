@@ -1,0 +1,96 @@
+/* What stands behind cbm_client and cbm_breaker. Not installed. */
+#ifndef CBM_CLIENT_CLIENT_H
+#define CBM_CLIENT_CLIENT_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cbm.h"
+#include "cbm_core.h"
+#include "handover.h"
+#include "known.h"
+#include "link.h"
+#include "local.h"
+#include "message.h"
+#include "registry.h"
+
+/* One operation on its way, and how it was answered. */
+typedef struct cbm_exchange {
+    cbm_request *request;
+    cbm_breaker *breaker; /* whose handle it concerns; NULL: none */
+    int64_t deadline_ns;
+    bool maybe_executed;  /* out, with an error: it was sent, and nobody knows */
+    bool by_local;        /* out: answered by the in-process manager */
+    uint64_t life;        /* out: of the broker that answered */
+} cbm_exchange;
+
+/* A manager that can be asked: the broker, the one in this process, or none. */
+typedef struct cbm_backend {
+    /* 0: `reply` has the answer, also when that is an error; to be given to cbm_reply_deinit. Else a cbm_error, and no reply. */
+    int (*execute)(cbm_client *client, cbm_exchange *exchange, cbm_reply *reply);
+    int (*command)(cbm_client *client, const char *command, int64_t deadline_ns, char **json);
+    bool (*connected)(cbm_client *client);
+} cbm_backend;
+
+extern const cbm_backend cbm_broker_backend;
+extern const cbm_backend cbm_local_backend;
+extern const cbm_backend cbm_failed_backend; /* answers client->failure to everything */
+
+struct cbm_client {
+    const cbm_backend *backend;
+    int failure;
+    cbm_when_away when_away;
+    int64_t call_timeout_ns;
+    int64_t timeout_ns;
+    uint32_t flags;
+    cbm_client *next, *previous; /* among all clients of the process */
+
+    uint8_t id[CBM_ID_SIZE];   /* with `sequence` it makes a report applied at most once */
+    _Atomic uint64_t sequence; /* of the last report */
+
+    pthread_mutex_t lock; /* held for moments only, never while a message is waited for: guards the four below */
+    cbm_registry registry;
+    cbm_local local;
+    uint64_t absence;     /* counts the times that the broker was away and the local manager stood in */
+    bool stood_in;        /* the local manager has answered since the broker last did */
+    atomic_bool owes;     /* some handle has counts to be handed over */
+
+    cbm_link link;
+    cbm_handover handover; /* for the thread that is in the link */
+};
+
+struct cbm_breaker {
+    cbm_client *client;
+    cbm_breaker *chained;   /* in its bucket */
+    cbm_breaker *following; /* among all of the client's */
+    char name[CBM_CORE_NAME_MAX + 1];
+
+    /* Guarded by the client's lock. */
+    bool has_policy; /* it was asked for with a policy, which must be told to every new broker */
+    cbm_core_policy_request policy;
+    uint64_t attached; /* the link's life whose broker was told; 0: none */
+    uint64_t adopted;  /* the absence for which the local manager was told; 0: none */
+    uint64_t removals; /* of the local manager, when the breaker was last seen to be in it */
+    cbm_known known;
+    uint64_t owed[CBM_OUTCOMES]; /* outcomes taken by the local manager that the broker has not heard of */
+};
+
+/* Executes, by the local manager when that is to stand in. As cbm_backend.execute. */
+int cbm_client_execute(cbm_client *client, cbm_exchange *exchange, cbm_reply *reply);
+/* Executes an operation that needs no handle, and turns an answer that is an error into a failure of this thread. 0: reply is there. */
+int cbm_client_ask(cbm_client *client, cbm_request *request, cbm_reply *reply);
+/* The answer's error as a failure of this thread. */
+int cbm_client_refused(const cbm_reply *reply);
+/* Whether the error means that the broker could not be asked, so that when_away decides. */
+bool cbm_is_absence(int error);
+
+void cbm_client_renew(cbm_client *client);
+
+/* Fields of a request from arguments. 0 or CBM_E_INVALID with a message. */
+int cbm_request_name(cbm_request *request, const char *name);
+int cbm_request_pattern(cbm_request *request, const char *pattern);
+void cbm_request_correlate(cbm_request *request, const char *correlation_id);
+
+#endif

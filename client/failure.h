@@ -1,0 +1,10 @@
+/* What cbm_last_message() answers: each thread's last failure. */
+#ifndef CBM_CLIENT_FAILURE_H
+#define CBM_CLIENT_FAILURE_H
+
+/* Keeps `message` (NULL: the sentence of the error) for this thread and returns the error. */
+int cbm_fail(int error, const char *message);
+/* The same with a message to be formatted. */
+int cbm_fail_with(int error, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+#endif

@@ -1,0 +1,151 @@
+#include "known.h"
+
+#include <string.h>
+
+#include "client.h"
+#include "clock.h"
+#include "error.h"
+#include "policy.h"
+
+static void set_state(cbm_known *known, cbm_core_state state, int64_t retry_after_ns, int64_t now_ns)
+{
+    known->state_known = true;
+    known->state = state;
+    known->retry_at_ns = retry_after_ns < 0 ? INT64_MAX : now_ns + retry_after_ns;
+}
+
+static void learn_status(cbm_known *known, const cbm_core_status *status, int64_t now_ns)
+{
+    known->policy_known = true;
+    known->policy = status->policy;
+    set_state(known, status->state, status->retry_after_ns, now_ns);
+}
+
+/* A report answers the state alone: how long it stays OPEN is then the policy's, if it became so just now. */
+static void learn_report(cbm_known *known, cbm_core_state state, int64_t now_ns)
+{
+    cbm_core_policy_request none = {0};
+    cbm_core_policy policy;
+
+    if (state != CBM_CORE_OPEN) {
+        set_state(known, state, state == CBM_CORE_FORCED_OPEN ? -1 : 0, now_ns);
+        return;
+    }
+    if (known->state_known && known->state == CBM_CORE_OPEN && known->retry_at_ns > now_ns)
+        return;
+    if (known->policy_known)
+        policy = known->policy;
+    else if (cbm_core_policy_resolve(&none, &policy, NULL))
+        return;
+    set_state(known, CBM_CORE_OPEN, (int64_t)policy.timeout_ms * CBM_NS_PER_MS, now_ns);
+}
+
+static void learn_refusal(cbm_known *known, const cbm_reply *reply, int64_t now_ns)
+{
+    int64_t retry_after_ns = reply->has_retry_after && reply->retry_after_ms >= 0
+                                 ? reply->retry_after_ms * CBM_NS_PER_MS
+                                 : -1;
+
+    switch (reply->error) {
+    case CBM_PROTO_E_OPEN: set_state(known, CBM_CORE_OPEN, retry_after_ns, now_ns); break;
+    case CBM_PROTO_E_FORCED_OPEN: set_state(known, CBM_CORE_FORCED_OPEN, retry_after_ns, now_ns); break;
+    case CBM_PROTO_E_HALF_OPEN_FULL: set_state(known, CBM_CORE_HALF_OPEN, retry_after_ns, now_ns); break;
+    default: break;
+    }
+}
+
+static void learn_reset_all(cbm_client *client, int64_t now_ns)
+{
+    for (cbm_breaker *breaker = client->registry.first; breaker; breaker = breaker->following)
+        set_state(&breaker->known, CBM_CORE_CLOSED, 0, now_ns);
+}
+
+/* Breakers are gone: those of the handles are to be made again, with their policies, and start anew. */
+static void learn_removal(cbm_client *client)
+{
+    for (cbm_breaker *breaker = client->registry.first; breaker; breaker = breaker->following) {
+        breaker->attached = 0;
+        breaker->known = (cbm_known){0};
+    }
+}
+
+void cbm_known_learn(cbm_client *client, cbm_breaker *breaker, const cbm_request *request, const cbm_reply *reply)
+{
+    int64_t now_ns = cbm_clock_ns();
+
+    /* Only the local manager goes on from states; that breakers are gone concerns everybody. */
+    if (client->when_away != CBM_LOCAL && request->op != CBM_OP_RESET_MANAGER && request->op != CBM_OP_REMOVE)
+        return;
+    pthread_mutex_lock(&client->lock);
+    if (!breaker && reply->kind == CBM_REPLY_STATUS)
+        breaker = cbm_registry_find(&client->registry, request->name);
+    if (reply->error) {
+        if (breaker)
+            learn_refusal(&breaker->known, reply, now_ns);
+    } else if (request->op == CBM_OP_RESET_ALL) {
+        learn_reset_all(client, now_ns);
+    } else if (request->op == CBM_OP_RESET_MANAGER || request->op == CBM_OP_REMOVE) {
+        learn_removal(client);
+    } else if (breaker) {
+        switch (reply->kind) {
+        case CBM_REPLY_STATUS: learn_status(&breaker->known, &reply->data.status, now_ns); break;
+        case CBM_REPLY_GET: learn_status(&breaker->known, &reply->data.get.status, now_ns); break;
+        case CBM_REPLY_BEGIN: set_state(&breaker->known, reply->data.begin.state, 0, now_ns); break;
+        case CBM_REPLY_REPORT: learn_report(&breaker->known, reply->data.report.state, now_ns); break;
+        default: break;
+        }
+    }
+    pthread_mutex_unlock(&client->lock);
+}
+
+/* Without memory for it the local manager makes the breaker at its first use: with defaults, CLOSED. */
+static void adopt(cbm_client *client, const cbm_breaker *breaker, int64_t now_ns)
+{
+    const cbm_known *known = &breaker->known;
+    cbm_core_policy_request policy = breaker->policy;
+    int64_t retry_after_ns = 0;
+
+    if (known->policy_known)
+        cbm_policy_request_all(&known->policy, &policy);
+    if (known->state_known && known->retry_at_ns == INT64_MAX)
+        retry_after_ns = -1;
+    else if (known->state_known && known->retry_at_ns > now_ns)
+        retry_after_ns = known->retry_at_ns - now_ns;
+    cbm_core_adopt(client->local.manager, breaker->name, &policy, known->state_known ? known->state : CBM_CORE_CLOSED,
+                   retry_after_ns, now_ns);
+}
+
+static bool is_there(cbm_client *client, const char *name, int64_t now_ns)
+{
+    cbm_core_status status;
+
+    return cbm_core_state_of(client->local.manager, name, now_ns, &status) == 0;
+}
+
+static void create_again(cbm_client *client, const cbm_breaker *breaker, int64_t now_ns)
+{
+    if (breaker->has_policy && !is_there(client, breaker->name, now_ns))
+        cbm_core_adopt(client->local.manager, breaker->name, &breaker->policy, CBM_CORE_CLOSED, 0, now_ns);
+}
+
+void cbm_known_prepare(cbm_client *client, cbm_breaker *breaker, int64_t now_ns)
+{
+    bool stands_in = client->backend != &cbm_local_backend;
+
+    if (stands_in && breaker->adopted != client->absence) {
+        adopt(client, breaker, now_ns);
+        breaker->adopted = client->absence;
+    } else if (breaker->removals != client->local.removals) {
+        create_again(client, breaker, now_ns);
+    }
+    breaker->removals = client->local.removals;
+}
+
+void cbm_known_prepare_all(cbm_client *client, int64_t now_ns)
+{
+    if (client->backend == &cbm_local_backend)
+        return;
+    for (cbm_breaker *breaker = client->registry.first; breaker; breaker = breaker->following)
+        if (breaker->adopted != client->absence)
+            cbm_known_prepare(client, breaker, now_ns);
+}

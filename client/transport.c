@@ -1,0 +1,298 @@
+#include "transport.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "error.h"
+#include "random.h"
+#include "sp.h"
+
+#define READ_SIZE ((size_t)4096)                /* asked for at least, in one read */
+#define KEPT_CAPACITY ((size_t)64 * 1024)       /* a buffer that grew beyond this for one reply is given back */
+#define TIMEOUT_SLACK_NS (INT64_C(1) * CBM_NS_PER_MS) /* a socket timeout this near is not set anew: saves a system call */
+#define ID_MASK (~CBM_SP_ID_BIT)
+
+void cbm_transport_init(cbm_transport *transport)
+{
+    *transport = (cbm_transport){.fd = -1};
+    cbm_buffer_init(&transport->in, CBM_REPLY_MAX + CBM_SP_PREFIX_SIZE + CBM_SP_BACKTRACE_MAX + READ_SIZE);
+}
+
+void cbm_transport_close(cbm_transport *transport)
+{
+    if (transport->fd >= 0)
+        close(transport->fd);
+    transport->fd = -1;
+    cbm_buffer_deinit(&transport->in);
+    transport->frame_size = 0;
+}
+
+void cbm_transport_deinit(cbm_transport *transport)
+{
+    cbm_transport_close(transport);
+}
+
+bool cbm_transport_is_open(const cbm_transport *transport)
+{
+    return transport->fd >= 0;
+}
+
+void cbm_transport_abandon(cbm_transport *transport, bool idle)
+{
+    int fd = transport->fd;
+
+    if (idle)
+        cbm_buffer_deinit(&transport->in);
+    cbm_transport_init(transport);
+    if (fd >= 0)
+        close(fd);
+}
+
+static cbm_transport_result close_as(cbm_transport *transport, cbm_transport_result why)
+{
+    cbm_transport_close(transport);
+    return why;
+}
+
+/* Gives the socket the time that is left as its timeout for sends or receives. False: none is left. */
+static bool arm(cbm_transport *transport, int option, int64_t *armed_ns, int64_t deadline_ns)
+{
+    int64_t left_ns = deadline_ns - cbm_clock_ns();
+    struct timeval timeout;
+
+    if (left_ns <= 0)
+        return false;
+    if (left_ns <= *armed_ns && *armed_ns - left_ns <= TIMEOUT_SLACK_NS)
+        return true;
+    timeout.tv_sec = left_ns / CBM_NS_PER_S;
+    timeout.tv_usec = left_ns % CBM_NS_PER_S / CBM_NS_PER_US + 1; /* 0 would be for ever */
+    if (timeout.tv_usec == 1000000) {
+        timeout.tv_sec++;
+        timeout.tv_usec = 0;
+    }
+    if (setsockopt(transport->fd, SOL_SOCKET, option, &timeout, sizeof(timeout)))
+        return false;
+    *armed_ns = left_ns;
+    return true;
+}
+
+static bool arm_send(cbm_transport *transport, int64_t deadline_ns)
+{
+    return arm(transport, SO_SNDTIMEO, &transport->send_timeout_ns, deadline_ns);
+}
+
+static bool arm_receive(cbm_transport *transport, int64_t deadline_ns)
+{
+    return arm(transport, SO_RCVTIMEO, &transport->receive_timeout_ns, deadline_ns);
+}
+
+static bool would_block(int error)
+{
+    return error == EAGAIN || error == EWOULDBLOCK;
+}
+
+/* The backlog may be full: connect() then waits as long as a send may, while poll() would say writable at once. */
+static cbm_transport_result connect_socket(cbm_transport *transport, const cbm_endpoint *endpoint, int64_t deadline_ns)
+{
+    for (;;) {
+        if (!arm_send(transport, deadline_ns))
+            return CBM_TRANSPORT_TIMEOUT;
+        if (connect(transport->fd, (const struct sockaddr *)&endpoint->socket, endpoint->socket_size) == 0)
+            return CBM_TRANSPORT_OK;
+        if (would_block(errno))
+            return CBM_TRANSPORT_TIMEOUT;
+        if (errno != EINTR)
+            return CBM_TRANSPORT_UNREACHABLE;
+    }
+}
+
+/* Sends all of the parts, or says in *sent how much went. */
+static cbm_transport_result send_all(cbm_transport *transport, struct iovec *parts, size_t count, int64_t deadline_ns,
+                                     size_t *sent)
+{
+    *sent = 0;
+    while (count > 0) {
+        struct msghdr message = {.msg_iov = parts, .msg_iovlen = count};
+        ssize_t size;
+
+        if (!arm_send(transport, deadline_ns))
+            return CBM_TRANSPORT_TIMEOUT;
+        size = sendmsg(transport->fd, &message, MSG_NOSIGNAL);
+        if (size < 0 && errno == EINTR)
+            continue;
+        if (size < 0)
+            return would_block(errno) ? CBM_TRANSPORT_TIMEOUT : CBM_TRANSPORT_LOST;
+        *sent += (size_t)size;
+        while (count > 0 && (size_t)size >= parts->iov_len) {
+            size -= (ssize_t)parts->iov_len;
+            parts++;
+            count--;
+        }
+        if (count > 0) {
+            parts->iov_base = (char *)parts->iov_base + size;
+            parts->iov_len -= (size_t)size;
+        }
+    }
+    return CBM_TRANSPORT_OK;
+}
+
+static uint32_t take_id(cbm_transport *transport)
+{
+    uint32_t id = transport->next_id;
+
+    transport->next_id = (transport->next_id + 1) & ID_MASK;
+    return id | CBM_SP_ID_BIT;
+}
+
+cbm_transport_result cbm_transport_open(cbm_transport *transport, const cbm_endpoint *endpoint, const void *body, size_t size,
+                                        int64_t deadline_ns, uint32_t *id)
+{
+    uint8_t greeting[CBM_SP_GREETING_SIZE];
+    uint8_t header[CBM_SP_PREFIX_SIZE + CBM_SP_BACKTRACE_MAX];
+    struct iovec parts[3];
+    cbm_transport_result result;
+    size_t sent;
+
+    transport->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (transport->fd < 0)
+        return CBM_TRANSPORT_UNREACHABLE;
+    transport->greeted = false;
+    transport->send_timeout_ns = 0;
+    transport->receive_timeout_ns = 0;
+    cbm_random(&transport->first_id, sizeof(transport->first_id));
+    transport->first_id &= ID_MASK;
+    transport->next_id = transport->first_id;
+
+    result = connect_socket(transport, endpoint, deadline_ns);
+    if (result)
+        return close_as(transport, result);
+    if (!cbm_endpoint_trusted(endpoint, transport->fd))
+        return close_as(transport, CBM_TRANSPORT_UNTRUSTED);
+    *id = take_id(transport);
+    cbm_sp_greeting_write(greeting, CBM_SP_REQ);
+    parts[0] = (struct iovec){greeting, sizeof(greeting)};
+    parts[1] = (struct iovec){header, cbm_sp_frame_write_id(header, *id, size)};
+    parts[2] = (struct iovec){(void *)(uintptr_t)body, size};
+    result = send_all(transport, parts, 3, deadline_ns, &sent);
+    return result ? close_as(transport, result) : CBM_TRANSPORT_OK;
+}
+
+cbm_transport_result cbm_transport_send(cbm_transport *transport, const void *body, size_t size, int64_t deadline_ns,
+                                        uint32_t *id)
+{
+    uint8_t header[CBM_SP_PREFIX_SIZE + CBM_SP_BACKTRACE_MAX];
+    struct iovec parts[2];
+    cbm_transport_result result;
+    size_t sent;
+
+    *id = take_id(transport);
+    parts[0] = (struct iovec){header, cbm_sp_frame_write_id(header, *id, size)};
+    parts[1] = (struct iovec){(void *)(uintptr_t)body, size};
+    result = send_all(transport, parts, 2, deadline_ns, &sent);
+    if (result == CBM_TRANSPORT_LOST || (result && sent > 0))
+        cbm_transport_close(transport);
+    return result;
+}
+
+/* Reads what there is, waiting for some. `needed`: bytes in all that are known to be needed. */
+static cbm_transport_result read_more(cbm_transport *transport, size_t needed, int64_t deadline_ns)
+{
+    cbm_buffer *in = &transport->in;
+    size_t missing = needed > in->size ? needed - in->size : 0;
+    ssize_t got;
+
+    if (cbm_buffer_reserve(in, missing > READ_SIZE ? missing : READ_SIZE))
+        return close_as(transport, CBM_TRANSPORT_NOMEM);
+    for (;;) {
+        if (!arm_receive(transport, deadline_ns))
+            return CBM_TRANSPORT_TIMEOUT;
+        got = recv(transport->fd, in->data + in->size, in->capacity - in->size, 0);
+        if (got > 0)
+            break;
+        if (got == 0)
+            return close_as(transport, CBM_TRANSPORT_LOST);
+        if (would_block(errno))
+            return CBM_TRANSPORT_TIMEOUT;
+        if (errno != EINTR)
+            return close_as(transport, CBM_TRANSPORT_LOST);
+    }
+    in->size += (size_t)got;
+    return CBM_TRANSPORT_OK;
+}
+
+static cbm_transport_result receive_greeting(cbm_transport *transport, int64_t deadline_ns)
+{
+    cbm_buffer *in = &transport->in;
+
+    for (;;) {
+        cbm_transport_result result;
+
+        if (!cbm_sp_greeting_plausible(in->data, in->size < CBM_SP_GREETING_SIZE ? in->size : CBM_SP_GREETING_SIZE))
+            return close_as(transport, CBM_TRANSPORT_BROKEN);
+        if (in->size >= CBM_SP_GREETING_SIZE)
+            break;
+        result = read_more(transport, CBM_SP_GREETING_SIZE, deadline_ns);
+        if (result)
+            return result;
+    }
+    if (cbm_sp_greeting_protocol(in->data) != CBM_SP_REP)
+        return close_as(transport, CBM_TRANSPORT_BROKEN);
+    cbm_buffer_consume(in, CBM_SP_GREETING_SIZE);
+    transport->greeted = true;
+    return CBM_TRANSPORT_OK;
+}
+
+static void drop_frame(cbm_transport *transport)
+{
+    cbm_buffer *in = &transport->in;
+
+    cbm_buffer_consume(in, transport->frame_size);
+    transport->frame_size = 0;
+    if (in->size == 0 && in->capacity > KEPT_CAPACITY)
+        cbm_buffer_deinit(in);
+}
+
+/* Whether a request of that id was sent on this connection before `id`. */
+static bool is_older(const cbm_transport *transport, uint32_t reply_id, uint32_t id)
+{
+    return ((reply_id - transport->first_id) & ID_MASK) < ((id - transport->first_id) & ID_MASK);
+}
+
+cbm_transport_result cbm_transport_receive(cbm_transport *transport, uint32_t id, int64_t deadline_ns, const uint8_t **body,
+                                           size_t *size)
+{
+    cbm_transport_result result;
+    cbm_sp_frame frame;
+    size_t needed = 0;
+
+    drop_frame(transport);
+    if (!transport->greeted) {
+        result = receive_greeting(transport, deadline_ns);
+        if (result)
+            return result;
+    }
+    for (;;) {
+        switch (cbm_sp_frame_read(transport->in.data, transport->in.size, CBM_REPLY_MAX, &frame, &needed)) {
+        case CBM_SP_FRAME: break;
+        case CBM_SP_MORE:
+            result = read_more(transport, needed, deadline_ns);
+            if (result)
+                return result;
+            continue;
+        default: return close_as(transport, CBM_TRANSPORT_BROKEN);
+        }
+        transport->frame_size = frame.size;
+        if (frame.id == id && frame.backtrace_size == CBM_SP_ID_SIZE)
+            break;
+        if (frame.backtrace_size != CBM_SP_ID_SIZE || !is_older(transport, frame.id, id))
+            return close_as(transport, CBM_TRANSPORT_BROKEN);
+        drop_frame(transport);
+    }
+    *body = frame.body;
+    *size = frame.body_size;
+    return CBM_TRANSPORT_OK;
+}
