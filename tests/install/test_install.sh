@@ -22,7 +22,7 @@ prefix=$(dirname "$(dirname "$(find "$root/tree" -name cbm.h)")")
 export LD_LIBRARY_PATH=$libraries
 
 for file in "$prefix"/bin/{cbmd,cbmctl} "$prefix"/include/{cbm,cbm_core}.h \
-    "$libraries"/libcbm-{client,core}.{so,so.0} "$libraries"/libcbm-core.a; do
+    "$libraries"/libcbm-{client,core}.{a,so,so.0}; do
     [[ -e $file ]] || fail "installed: ${file#"$root/tree"}"
 done
 echo "ok  headers, libraries and programs are installed"
@@ -52,6 +52,10 @@ for program in client core; do
     "$root/pc-$program"
     echo "ok  a program built with pkg-config cbm-$program runs"
 done
+read -r -a flags < <(pkg-config --static --cflags --libs cbm-client | sed 's/-lcbm-client/-l:libcbm-client.a/')
+"$cc" -std=c11 -o "$root/static-client" "$here/client.c" "${flags[@]}"
+env -u LD_LIBRARY_PATH "$root/static-client"
+echo "ok  a program linked with libcbm-client.a runs"
 unset PKG_CONFIG_SYSROOT_DIR PKG_CONFIG_PATH
 
 # The tree may be moved: the package must not know the place it was configured for.
