@@ -1,0 +1,373 @@
+/* The manager over time: expiry, adopt, a full table, ticks, resets, the whole call, what the singleton is. */
+#include "core_fixture.h"
+
+#include <string.h>
+
+TestSuite(expiry, .fini = end_of_test);
+TestSuite(adopt, .fini = end_of_test);
+TestSuite(full, .fini = end_of_test);
+TestSuite(tick, .fini = end_of_test);
+TestSuite(reset_manager, .fini = end_of_test);
+TestSuite(call, .fini = end_of_test);
+
+static int get(const char *name)
+{
+    cbm_core_get_result result;
+    return cbm_core_get(manager, name, NULL, now_ns, &result);
+}
+
+static cbm_core_stats stats(void)
+{
+    cbm_core_stats now;
+    cbm_core_stats_get(manager, now_ns, &now);
+    return now;
+}
+
+static bool exists(const char *name)
+{
+    cbm_core_status found;
+    int error = cbm_core_state_of(manager, name, now_ns, &found);
+    cr_assert(error == 0 || error == CBM_CORE_E_NOT_FOUND);
+    return error == 0;
+}
+
+static void tick_all(void)
+{
+    for (int i = 0; i < 100000 && cbm_core_tick(manager, now_ns, 10); i++) {
+    }
+}
+
+/* ---- expiry ---- */
+
+static bool expired_after(int64_t nanoseconds)
+{
+    advance_ns(nanoseconds);
+    tick_all();
+    return !exists("a");
+}
+
+Test(expiry, takes_an_idle_breaker_exactly_after_its_time)
+{
+    given("expire_after_s=10");
+    cr_assert_not(expired_after(10 * SECOND - 1));
+    cr_assert(expired_after(1));
+    cr_assert_eq(stats().breakers_count, 0);
+    cr_assert_eq(stats().breakers_removed, 1);
+    cr_assert_eq(count_events(CBM_CORE_EVENT_REMOVED), 1);
+}
+
+Test(expiry, comes_after_a_day_when_nothing_is_said)
+{
+    given("");
+    cr_assert_not(expired_after(86400 * SECOND - 1));
+    cr_assert(expired_after(1));
+}
+
+Test(expiry, never_comes_with_zero)
+{
+    given("expire_after_s=0");
+    cr_assert_not(expired_after(1000 * 86400 * SECOND));
+}
+
+Test(expiry, starts_again_with_each_outcome_and_get_and_call)
+{
+    given("expire_after_s=10");
+    cr_assert_not(expired_after(9 * SECOND));
+    succeed(1);
+    cr_assert_not(expired_after(9 * SECOND));
+    get("a");
+    cr_assert_not(expired_after(9 * SECOND));
+    observe(CBM_CORE_IGNORED);
+    cr_assert_not(expired_after(10 * SECOND - 1));
+    cr_assert(expired_after(1));
+}
+
+Test(expiry, is_not_put_off_by_those_who_only_look)
+{
+    given("expire_after_s=10");
+    cr_assert_not(expired_after(9 * SECOND));
+    status();
+    cr_assert(expired_after(1 * SECOND));
+}
+
+Test(expiry, spares_a_breaker_with_a_failure_in_its_rule)
+{
+    given("expire_after_s=10");
+    fail(1);
+    cr_assert_not(expired_after(1000 * SECOND));
+    succeed(1);
+    cr_assert_not(expired_after(9 * SECOND));
+    cr_assert(expired_after(1 * SECOND));
+}
+
+Test(expiry, comes_when_the_last_failure_has_aged_out_of_the_rule)
+{
+    given("rule=failures window_s=100 expire_after_s=10");
+    fail(1);
+    cr_assert_not(expired_after(99 * SECOND));
+    cr_assert(expired_after(20 * SECOND));
+}
+
+Test(expiry, spares_what_is_not_closed)
+{
+    given("expire_after_s=10 timeout_ms=1000 permit_lease_ms=0");
+    make_open();
+    cr_assert_not(expired_after(1000 * SECOND));
+    begin_held(7, 0);
+    cr_assert_not(expired_after(1000 * SECOND));
+    assert_state(CBM_CORE_HALF_OPEN);
+}
+
+Test(expiry, spares_what_is_controlled_by_hand)
+{
+    for (int i = CBM_CORE_CONTROL_FORCE_OPEN; i <= CBM_CORE_CONTROL_METRICS_ONLY; i++) {
+        given("expire_after_s=10");
+        control((cbm_core_control)i, 0);
+        cr_assert_not(expired_after(1000 * SECOND));
+        end_of_test();
+    }
+}
+
+/* ---- adopt ---- */
+
+static void adopt(cbm_core_state state, int64_t retry_after_ns)
+{
+    cbm_core_policy_request request = policy_of("timeout_ms=1000");
+    cr_assert_eq(cbm_core_adopt(manager, "a", &request, state, retry_after_ns, now_ns), 0);
+}
+
+Test(adopt, creates_the_breaker_without_an_operation)
+{
+    given_manager(&(cbm_core_options){.max_rate_limit = 1});
+    adopt(CBM_CORE_CLOSED, 0);
+    assert_state(CBM_CORE_CLOSED);
+    cr_assert_eq(status().policy.timeout_ms, 1000);
+    cr_assert_eq(stats().total_operations, 0);
+    cr_assert_eq(stats().current_rate_limit_size, 0);
+}
+
+Test(adopt, open_for_another_while)
+{
+    given_manager(&(cbm_core_options){.no_rate_limit = true});
+    adopt(CBM_CORE_OPEN, 2500 * MS);
+    assert_state(CBM_CORE_OPEN);
+    advance_ns(2500 * MS - 1);
+    assert_refused(CBM_CORE_E_OPEN);
+    advance_ns(1);
+    begin();
+    assert_state(CBM_CORE_HALF_OPEN);
+}
+
+Test(adopt, half_open_with_no_permit_out)
+{
+    given_manager(&(cbm_core_options){.no_rate_limit = true});
+    adopt(CBM_CORE_HALF_OPEN, 0);
+    assert_state(CBM_CORE_HALF_OPEN);
+    cr_assert_eq(status().permits_out, 0);
+    succeed(1);
+    assert_state(CBM_CORE_CLOSED);
+}
+
+Test(adopt, the_manual_states)
+{
+    given_manager(&(cbm_core_options){.no_rate_limit = true});
+    adopt(CBM_CORE_FORCED_OPEN, -1);
+    assert_refused(CBM_CORE_E_FORCED_OPEN);
+    adopt(CBM_CORE_DISABLED, 0);
+    fail(100);
+    assert_state(CBM_CORE_DISABLED);
+    adopt(CBM_CORE_METRICS_ONLY, 0);
+    assert_state(CBM_CORE_METRICS_ONLY);
+    cr_assert_eq(last_event(CBM_CORE_EVENT_TRANSITION)->cause, CBM_CORE_CAUSE_ADOPTED);
+}
+
+Test(adopt, closed_with_an_empty_rule_and_earlier_permits_late)
+{
+    given("failure_threshold=2");
+    cbm_core_permit permit = begin();
+    fail(1);
+    adopt(CBM_CORE_CLOSED, 0);
+    cr_assert_eq(status().failures, 0);
+    report(permit, CBM_CORE_FAILURE);
+    cr_assert_eq(status().failures, 0);
+}
+
+Test(adopt, refuses_a_state_that_does_not_exist)
+{
+    given("");
+    cr_assert_eq(cbm_core_adopt(manager, "a", NULL, (cbm_core_state)6, 0, now_ns), CBM_CORE_E_INVALID);
+    assert_state(CBM_CORE_CLOSED);
+}
+
+/* ---- a full table ---- */
+
+Test(full, refuses_another_breaker_and_evicts_none)
+{
+    given_manager(&(cbm_core_options){.no_rate_limit = true, .max_breakers = 2});
+    cr_assert_eq(get("a"), 0);
+    cr_assert_eq(get("b"), 0);
+    cr_assert_eq(get("c"), CBM_CORE_E_FULL);
+    cbm_core_begin by_nobody = {0};
+    cbm_core_decision decision;
+    cbm_core_report success = {.outcome = CBM_CORE_SUCCESS, .duration_ns = -1};
+    cr_assert_eq(cbm_core_call_begin(manager, "c", &by_nobody, now_ns, &decision), CBM_CORE_E_FULL);
+    cr_assert_eq(cbm_core_call_report(manager, "c", NULL, &success, now_ns, NULL), CBM_CORE_E_FULL);
+    cr_assert_eq(cbm_core_adopt(manager, "c", NULL, CBM_CORE_CLOSED, 0, now_ns), CBM_CORE_E_FULL);
+    cr_assert_eq(stats().breakers_count, 2);
+    cr_assert_eq(stats().max_breakers, 2);
+    cr_assert_eq(get("a"), 0);
+    uint64_t removed;
+    cr_assert_eq(cbm_core_remove(manager, "b", now_ns, &removed), 0);
+    cr_assert_eq(get("c"), 0);
+}
+
+Test(full, is_at_65536_breakers_when_nothing_is_said)
+{
+    given_manager(&(cbm_core_options){.no_rate_limit = true});
+    char name[16];
+    for (int i = 0; i < 65536; i++) {
+        snprintf(name, sizeof(name), "b%d", i);
+        cr_assert_eq(get(name), 0);
+    }
+    cr_assert_eq(get("one more"), CBM_CORE_E_FULL);
+    cr_assert(exists("b0"));
+    cr_assert(exists("b65535"));
+    cr_assert_lt(stats().breakers_count, 65537);
+}
+
+/* ---- ticks ---- */
+
+Test(tick, does_what_is_due_and_the_next_deadline_says_when)
+{
+    given("timeout_ms=1000 permit_lease_ms=400 expire_after_s=0");
+    cr_assert_eq(cbm_core_next_deadline(manager), CBM_CORE_NEVER_NS);
+    make_due();
+    begin();
+    cr_assert_eq(cbm_core_next_deadline(manager), now_ns + 400 * MS);
+    advance_ms(400);
+    cr_assert_not(cbm_core_tick(manager, now_ns, 100));
+    cr_assert_eq(last_event(CBM_CORE_EVENT_TRANSITION)->to, CBM_CORE_OPEN);
+    cr_assert_eq(cbm_core_next_deadline(manager), CBM_CORE_NEVER_NS);
+}
+
+Test(tick, works_off_no_more_than_it_may_and_tells_that_more_is_due)
+{
+    given_manager(&(cbm_core_options){.no_rate_limit = true});
+    char name[16];
+    for (int i = 0; i < 25; i++) {
+        snprintf(name, sizeof(name), "b%d", i);
+        get(name);
+        cr_assert_eq(cbm_core_control_set(manager, name, CBM_CORE_CONTROL_DISABLE, NULL, 1000, now_ns), 0);
+    }
+    events_count = 0;
+    cr_assert_not(cbm_core_tick(manager, now_ns + SECOND - 1, 10));
+    cr_assert_eq(count_events(CBM_CORE_EVENT_TRANSITION), 0);
+    now_ns += SECOND;
+    cr_assert(cbm_core_tick(manager, now_ns, 10));
+    cr_assert_eq(count_events(CBM_CORE_EVENT_TRANSITION), 10);
+    cr_assert(cbm_core_tick(manager, now_ns, 10));
+    cr_assert_not(cbm_core_tick(manager, now_ns, 10));
+    cr_assert_eq(count_events(CBM_CORE_EVENT_TRANSITION), 25);
+}
+
+/* ---- resets ---- */
+
+Test(reset_manager, takes_all_breakers_and_sets_the_counters_to_zero)
+{
+    given("");
+    get("b");
+    cr_assert_eq(cbm_core_reset_manager(manager, now_ns), 0);
+    cr_assert_eq(stats().breakers_count, 0);
+    cr_assert_eq(stats().total_operations, 0);
+    cr_assert_eq(stats().rate_limited_count, 0);
+    cr_assert_not(exists("a"));
+}
+
+Test(reset_manager, makes_permits_of_before_late)
+{
+    given("failure_threshold=1");
+    cbm_core_permit permit = begin();
+    cr_assert_eq(cbm_core_reset_manager(manager, now_ns), 0);
+    get("a");
+    report(permit, CBM_CORE_FAILURE);
+    cr_assert_eq(status().failures, 0);
+    cr_assert_eq(statistics().late_reports, 1);
+    cr_assert_gt(status().slot_generation, permit.slot_generation);
+}
+
+Test(reset_manager, reset_all_closes_every_breaker_and_keeps_them_and_their_statistics)
+{
+    given("failure_threshold=2");
+    make_open();
+    get("b");
+    cr_assert_eq(cbm_core_control_set(manager, "b", CBM_CORE_CONTROL_FORCE_OPEN, NULL, 0, now_ns), 0);
+    cbm_core_reset_all(manager, now_ns);
+    assert_state(CBM_CORE_CLOSED);
+    cr_assert_eq(status().failures, 0);
+    cr_assert_eq(statistics().failed_calls, 2);
+    cbm_core_status b;
+    cr_assert_eq(cbm_core_state_of(manager, "b", now_ns, &b), 0);
+    cr_assert_eq(b.state, CBM_CORE_CLOSED);
+    cr_assert_eq(stats().breakers_count, 2);
+    cr_assert_eq(stats().total_operations, 4); /* two gets and the two calls of make_open */
+}
+
+/* ---- the whole call ---- */
+
+static int64_t tell_time(void *context)
+{
+    int64_t *at = context;
+    *at += 5 * MS;
+    return *at;
+}
+
+static int return_argument(void *argument)
+{
+    return *(int *)argument;
+}
+
+Test(call, runs_the_function_and_reports_what_it_returned)
+{
+    given("failure_threshold=2");
+    int64_t clock = now_ns;
+    int zero = 0, seven = 7, result = -1;
+    cr_assert_eq(cbm_core_call(manager, "a", return_argument, &zero, tell_time, &clock, &result), 0);
+    cr_assert_eq(result, 0);
+    cr_assert_eq(cbm_core_call(manager, "a", return_argument, &seven, tell_time, &clock, &result), 0);
+    cr_assert_eq(result, 7);
+    now_ns = clock;
+    cr_assert_eq(statistics().successful_calls, 1);
+    cr_assert_eq(statistics().failed_calls, 1);
+    cr_assert_float_eq(statistics().p99_ms, 5, 1.25);
+    cr_assert_eq(stats().total_operations, 3);
+}
+
+Test(call, does_not_run_the_function_when_the_breaker_is_open)
+{
+    given("failure_threshold=1");
+    int64_t clock = now_ns;
+    int seven = 7, result = -1;
+    cr_assert_eq(cbm_core_call(manager, "a", return_argument, &seven, tell_time, &clock, NULL), 0);
+    cr_assert_eq(cbm_core_call(manager, "a", return_argument, &seven, tell_time, &clock, &result), CBM_CORE_E_OPEN);
+    cr_assert_eq(result, -1);
+    cr_assert_eq(statistics().failed_calls, 1);
+}
+
+static int use_the_manager(void *argument)
+{
+    int64_t *clock = argument;
+    uint64_t removed;
+    cbm_core_remove(manager, "*", *clock, &removed);
+    cbm_core_get_result result;
+    return cbm_core_get(manager, "another", NULL, *clock, &result);
+}
+
+Test(call, lets_the_function_use_the_manager_even_to_remove_its_own_breaker)
+{
+    given("");
+    int64_t clock = now_ns;
+    int result = -1;
+    cr_assert_eq(cbm_core_call(manager, "a", use_the_manager, &clock, tell_time, &clock, &result), 0);
+    cr_assert_eq(result, 0);
+    cr_assert(exists("another"));
+}
