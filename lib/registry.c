@@ -1,0 +1,205 @@
+#include "registry.h"
+
+#include "hash.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define SLOTS_A_BLOCK 64u
+#define CACHE_LINE 64u
+
+_Static_assert(sizeof(core_breaker) % CACHE_LINE == 0, "in a block each breaker begins a line of cache");
+
+void core_registry_init(core_registry *registry, uint32_t maximum, uint32_t first_number, uint64_t hash_key)
+{
+    *registry = (core_registry){.maximum = maximum, .first_number = first_number, .hash_key = hash_key};
+}
+
+static core_breaker *slot_at(const core_registry *registry, uint32_t slot)
+{
+    return &registry->blocks[slot / SLOTS_A_BLOCK][slot % SLOTS_A_BLOCK];
+}
+
+core_breaker *core_registry_in_slot(const core_registry *registry, uint32_t slot)
+{
+    core_breaker *breaker = slot_at(registry, slot);
+
+    return breaker->in_use ? breaker : NULL;
+}
+
+core_breaker *core_registry_at(const core_registry *registry, uint32_t slot, uint32_t slot_generation)
+{
+    core_breaker *breaker;
+
+    if (slot >= registry->slots_made) {
+        return NULL;
+    }
+    breaker = slot_at(registry, slot);
+    return breaker->in_use && breaker->slot_generation == slot_generation ? breaker : NULL;
+}
+
+static uint32_t hash_of(const core_registry *registry, const char *name, size_t length)
+{
+    return core_hash(registry->hash_key, name, length);
+}
+
+core_breaker *core_registry_find(const core_registry *registry, const char *name)
+{
+    size_t length = strlen(name);
+    core_breaker *breaker;
+
+    HASH_FIND_BYHASHVALUE(hh, registry->by_name, name, length, hash_of(registry, name, length), breaker);
+    return breaker;
+}
+
+/* Room for SLOTS_A_BLOCK more slots, in everything that has room for each slot. */
+static int add_block(core_registry *registry, core_shared *shared)
+{
+    uint32_t slots = (registry->blocks_count + 1) * SLOTS_A_BLOCK;
+    core_breaker *block;
+    uint32_t *unused;
+
+    if (core_deadlines_reserve(&shared->deadlines, slots) != CBM_CORE_OK) {
+        return CBM_CORE_E_NOMEM;
+    }
+    unused = realloc(registry->unused, slots * sizeof(*unused));
+    if (unused == NULL) {
+        return CBM_CORE_E_NOMEM;
+    }
+    registry->unused = unused;
+    if (registry->blocks_count == registry->blocks_capacity) {
+        uint32_t capacity = registry->blocks_capacity == 0 ? 4 : registry->blocks_capacity * 2;
+        core_breaker **blocks = realloc(registry->blocks, capacity * sizeof(*blocks));
+
+        if (blocks == NULL) {
+            return CBM_CORE_E_NOMEM;
+        }
+        registry->blocks = blocks;
+        registry->blocks_capacity = capacity;
+    }
+    block = aligned_alloc(CACHE_LINE, SLOTS_A_BLOCK * sizeof(*block));
+    if (block == NULL) {
+        return CBM_CORE_E_NOMEM;
+    }
+    registry->blocks[registry->blocks_count++] = block;
+    return CBM_CORE_OK;
+}
+
+/* An empty slot; it is taken only by taken_slot(). */
+static core_breaker *empty_slot(core_registry *registry, core_shared *shared)
+{
+    if (registry->unused_count > 0) {
+        return slot_at(registry, registry->unused[registry->unused_count - 1]);
+    }
+    if (registry->slots_made == registry->blocks_count * SLOTS_A_BLOCK && add_block(registry, shared) != CBM_CORE_OK) {
+        return NULL;
+    }
+    return slot_at(registry, registry->slots_made);
+}
+
+/* Epoch and generation of a slot used before go on where they were: no old permit may match. */
+static void clear_slot(core_registry *registry, core_breaker *breaker)
+{
+    bool used_before = registry->unused_count > 0;
+    core_breaker cleared = {
+        .epoch = used_before ? breaker->epoch + 1 : registry->first_number,
+        .slot_generation = used_before ? breaker->slot_generation : registry->first_number,
+        .slot = used_before ? breaker->slot : registry->slots_made,
+    };
+
+    *breaker = cleared;
+}
+
+static void take_slot(core_registry *registry, core_breaker *breaker)
+{
+    breaker->in_use = true;
+    registry->count++;
+    if (registry->unused_count > 0) {
+        registry->unused_count--;
+    } else {
+        registry->slots_made++;
+    }
+}
+
+static bool add_by_name(core_registry *registry, core_breaker *breaker)
+{
+    size_t length = strlen(breaker->name);
+    uint32_t hash = hash_of(registry, breaker->name, length);
+
+    HASH_ADD_KEYPTR_BYHASHVALUE(hh, registry->by_name, breaker->name, length, hash, breaker);
+    return breaker->hh.tbl != NULL;
+}
+
+int core_registry_add(core_registry *registry, core_shared *shared, const char *name, core_policy_entry *policy,
+                      int64_t now_ns, core_breaker **added)
+{
+    core_breaker *breaker;
+
+    if (registry->count >= registry->maximum) {
+        return CBM_CORE_E_FULL;
+    }
+    breaker = empty_slot(registry, shared);
+    if (breaker == NULL) {
+        return CBM_CORE_E_NOMEM;
+    }
+    clear_slot(registry, breaker);
+    breaker->name = strdup(name);
+    if (breaker->name == NULL) {
+        return CBM_CORE_E_NOMEM;
+    }
+    if (core_rule_init(&breaker->rule, core_policy_of(policy)) != CBM_CORE_OK) {
+        goto no_rule;
+    }
+    if (!add_by_name(registry, breaker)) {
+        goto no_name;
+    }
+    if (core_name_index_add(&registry->in_order, breaker) != CBM_CORE_OK) {
+        goto no_place;
+    }
+    breaker->policy = policy;
+    take_slot(registry, breaker);
+    core_breaker_start(shared, breaker, now_ns);
+    *added = breaker;
+    return CBM_CORE_OK;
+
+no_place:
+    HASH_DELETE(hh, registry->by_name, breaker);
+no_name:
+    core_rule_deinit(&breaker->rule, core_policy_of(policy));
+no_rule:
+    free(breaker->name);
+    breaker->name = NULL;
+    return CBM_CORE_E_NOMEM;
+}
+
+void core_registry_remove(core_registry *registry, core_shared *shared, core_breaker *breaker)
+{
+    core_breaker_stop(shared, breaker);
+    core_name_index_remove(&registry->in_order, breaker);
+    HASH_DELETE(hh, registry->by_name, breaker);
+    core_rule_deinit(&breaker->rule, core_breaker_policy(breaker));
+    core_policy_release(&registry->policies, breaker->policy);
+    free(breaker->name);
+    breaker->name = NULL;
+    breaker->in_use = false;
+    breaker->slot_generation++; /* from now on handles and permits of it are known to be old */
+    registry->unused[registry->unused_count++] = breaker->slot;
+    registry->count--;
+}
+
+void core_registry_deinit(core_registry *registry, core_shared *shared)
+{
+    for (uint32_t slot = 0; slot < registry->slots_made; slot++) {
+        core_breaker *breaker = core_registry_in_slot(registry, slot);
+
+        if (breaker != NULL) {
+            core_registry_remove(registry, shared, breaker);
+        }
+    }
+    core_name_index_clear(&registry->in_order);
+    for (uint32_t i = 0; i < registry->blocks_count; i++) {
+        free(registry->blocks[i]);
+    }
+    free(registry->blocks);
+    free(registry->unused);
+}

@@ -1,0 +1,74 @@
+/* What can be read of a breaker. */
+#include "breaker.h"
+
+#include "times.h"
+
+#include <string.h>
+
+static double percent(uint64_t part, uint64_t calls)
+{
+    return 100.0 * (double)part / (double)calls;
+}
+
+/* In OPEN and under a manual control the window stands as it was when the breaker left CLOSED. */
+static void fill_window(core_breaker *breaker, int64_t now_ns, cbm_core_status *status)
+{
+    const cbm_core_policy *policy = core_breaker_policy(breaker);
+    bool records = status->state == CBM_CORE_CLOSED || status->state == CBM_CORE_METRICS_ONLY;
+    int64_t rule_now_ns = records ? now_ns : breaker->frozen_ns;
+    core_window_totals totals;
+    uint32_t minimum = policy->minimum_calls;
+    bool has_rates;
+
+    status->failures = breaker->opened_failures;
+    if (status->state == CBM_CORE_HALF_OPEN) {
+        has_rates = core_probes_totals(&breaker->probes, policy, &totals, &minimum);
+        status->threshold = core_probes_threshold(&breaker->probes, policy);
+    } else {
+        has_rates = core_rule_totals(&breaker->rule, policy, rule_now_ns, &totals);
+        status->threshold = core_rule_threshold(&breaker->rule, policy, rule_now_ns);
+    }
+    if (records) {
+        status->failures = core_rule_failures(&breaker->rule, policy, now_ns);
+        status->would_open = status->state == CBM_CORE_METRICS_ONLY && core_rule_opens(&breaker->rule, policy, now_ns);
+    }
+    status->failure_rate = -1;
+    status->slow_call_rate = -1;
+    if (has_rates) {
+        status->calls = totals.calls;
+        if (totals.calls >= minimum) {
+            status->failure_rate = percent(totals.failures, totals.calls);
+            status->slow_call_rate = percent(totals.slow, totals.calls);
+        }
+    }
+}
+
+void core_breaker_status(const core_shared *shared, core_breaker *breaker, int64_t now_ns, cbm_core_status *status)
+{
+    const core_history *history = breaker->history;
+
+    memset(status, 0, sizeof(*status));
+    strcpy(status->name, breaker->name);
+    status->state = (cbm_core_state)breaker->state;
+    fill_window(breaker, now_ns, status);
+    status->retry_after_ns = core_breaker_retry_after(shared, breaker, now_ns);
+    status->due = status->state == CBM_CORE_OPEN && status->retry_after_ns == 0;
+    status->epoch = breaker->epoch;
+    status->slot = breaker->slot;
+    status->slot_generation = breaker->slot_generation;
+    status->permits_out = breaker->permits.count;
+    status->policy = *core_breaker_policy(breaker);
+    status->policy_source = breaker->configured ? CBM_CORE_SOURCE_CONFIG : CBM_CORE_SOURCE_CREATED;
+    if (breaker->reason != NULL) {
+        strcpy(status->reason, breaker->reason);
+    }
+    if (breaker->control_ends_ns != CBM_CORE_NEVER_NS) {
+        status->control_ends_ns = core_time_left(breaker->control_ends_ns, now_ns);
+    }
+    status->last_failure_ns_ago = breaker->last_failure_ns < 0 ? -1 : now_ns - breaker->last_failure_ns;
+    if (history != NULL && history->error_text != NULL) {
+        strcpy(status->last_error_text, history->error_text);
+    }
+    core_statistics_fill(&status->statistics, &breaker->counters, history);
+    status->statistics.time_in_state_ns[status->state] += now_ns - breaker->state_since_ns;
+}
