@@ -62,16 +62,31 @@ json_t *broker_data(const json_t *reply)
     return json_object_get(reply, "data");
 }
 
-int broker_failed(const cbm_client *client, int error, const json_t *reply, const char *subject)
+/* Whoever reads JSON gets some whatever happens, in the shape of the broker's own. */
+static void output_failure(int error, const json_t *reply, const char *what)
+{
+    if (json_object_get(reply, "success") != NULL) {
+        output_json(reply);
+        return;
+    }
+    json_t *failure = json_pack("{s:b, s:s, s:s}", "success", 0, "message", what, "error", cbm_error_name(error));
+    output_json(failure);
+    json_decref(failure);
+}
+
+int broker_failed(const cbm_client *client, const cli_options *options, int error, const json_t *reply,
+                  const char *subject)
 {
     const char *said = json_string_value(json_object_get(reply, "message"));
     const char *what = said != NULL ? said : cbm_strerror(error);
     if (error == CBM_E_AWAY)
-        say("%s: %s", what, client != NULL ? cbm_address(client) : "?");
-    else if (error == CBM_E_UNSUPPORTED && client != NULL && strcmp(cbm_address(client), "local:") == 0)
+        say("%s: %s", what, cbm_address(client));
+    else if (error == CBM_E_UNSUPPORTED && strcmp(cbm_address(client), "local:") == 0)
         say("local: is a manager inside one process, there is no broker to ask");
     else
         say("%s%s%s", subject != NULL ? subject : "", subject != NULL ? ": " : "", what);
+    if (options->json)
+        output_failure(error, reply, what);
     return exit_code_of(error);
 }
 
@@ -185,9 +200,9 @@ int broker_run(const cli_options *options, command_text *text, const char *subje
     }
     error = broker_ask(client, text, &reply);
     if (error != 0)
-        exit_code = broker_failed(client, error, reply, subject);
+        exit_code = broker_failed(client, options, error, reply, subject);
     else if (options->json)
-        output_json(broker_data(reply));
+        output_json(reply);
     else if (show != NULL)
         show(broker_data(reply), options);
     json_decref(reply);

@@ -21,8 +21,12 @@ int broker_ask(cbm_client *client, command_text *text, json_t **reply);
 /* `data` of a reply, borrowed; NULL when there is none. */
 json_t *broker_data(const json_t *reply);
 
-/* Says why something failed, with what the broker said about it, and returns the exit code. subject: a breaker's name, or NULL. */
-int broker_failed(const cbm_client *client, int error, const json_t *reply, const char *subject);
+/*
+ * Says why something failed, with what the broker said about it (reply may be NULL), on stdout too when JSON was asked for. Returns the
+ * exit code. subject: a breaker's name, or NULL.
+ */
+int broker_failed(const cbm_client *client, const cli_options *options, int error, const json_t *reply,
+                  const char *subject);
 
 /* All pages of `states` that match (NULL: all), or of `stats`, put together. 0, or a cbm_error and a reply as of broker_ask. */
 int broker_states(cbm_client *client, const cli_options *options, const char *pattern, json_t **reply);
@@ -31,8 +35,8 @@ int broker_stats(cbm_client *client, const cli_options *options, json_t **reply)
 int broker_state(cbm_client *client, const cli_options *options, const char *name, json_t **state);
 
 /*
- * Open, ask, close: what a command does that is one operation. Prints `data` when asked for JSON, else hands it to `show` (NULL:
- * nothing is shown). Returns the exit code.
+ * Open, ask, close: what a command does that is one operation. Prints the reply when asked for JSON, else hands its `data` to `show`
+ * (NULL: nothing is shown). Returns the exit code.
  */
 int broker_run(const cli_options *options, command_text *text, const char *subject,
                void (*show)(const json_t *data, const cli_options *options));

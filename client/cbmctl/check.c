@@ -45,8 +45,9 @@ static bool would_pass(const json_t *state, const char *word)
 
 static void print_json(const char *name, const char *broker, const char *word, bool passes, json_int_t retry_after_ms)
 {
-    json_t *answer = json_pack("{s:s, s:b, s:s?, s:I, s:s}", "name", name, "passes", passes, "state", word,
-                               "retry_after_ms", retry_after_ms, "broker", broker);
+    json_t *answer = json_pack("{s:b, s:s, s:{s:s, s:b, s:s?, s:I, s:s}}", "success", 1, "message",
+                               passes ? "a call would pass" : "a call would be refused", "data", "name", name, "passes",
+                               passes, "state", word, "retry_after_ms", retry_after_ms, "broker", broker);
     output_json(answer);
     json_decref(answer);
 }
@@ -101,7 +102,7 @@ int command_check(const cli_command *command, cli_options *options, int argc, ch
     if (error == CBM_E_AWAY)
         exit_code = without_broker(options, &check, name, cbm_address(client));
     else if (error != 0)
-        exit_code = broker_failed(client, error, NULL, name);
+        exit_code = broker_failed(client, options, error, NULL, name);
     else
         exit_code = judge(options, &check, name, state);
     json_decref(state);

@@ -1,8 +1,7 @@
 #include "exit_codes.h"
 
-#include <stdlib.h>
-
 #include "cbm.h"
+#include "wrap.h"
 
 int exit_code_of(int error)
 {
@@ -22,20 +21,12 @@ int exit_code_of(int error)
     }
 }
 
-char *exit_codes_text(void)
+void exit_codes_help(FILE *out)
 {
-    char *text = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
-    if (out == NULL)
-        return NULL;
     fputs("Exit status:\n", out);
-#define X(symbol, number, sentence) fprintf(out, "  %3d  %s\n", number, sentence);
+#define X(symbol, number, sentence)                                                                                    \
+    fprintf(out, "  %3d  ", number);                                                                                   \
+    wrap_text(out, sentence, 7, 7);
     CBMCTL_EXIT_TABLE(X)
 #undef X
-    if (fclose(out) != 0) {
-        free(text);
-        return NULL;
-    }
-    return text;
 }

@@ -28,7 +28,7 @@ enum cbmctl_exit {
 
 /* The exit code that stands for a cbm_error. */
 int exit_code_of(int error);
-/* The table above as text for --help, allocated; NULL without memory. */
-char *exit_codes_text(void);
+/* The table above as text for --help. */
+void exit_codes_help(FILE *out);
 
 #endif

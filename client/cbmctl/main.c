@@ -66,18 +66,16 @@ static error_t parse(int key, char *value, struct argp_state *state)
 
 static char *program_doc(void)
 {
-    char *text = NULL, *exits = exit_codes_text();
+    char *text = NULL;
     size_t size = 0;
     FILE *out = open_memstream(&text, &size);
-    if (out == NULL || exits == NULL) {
-        free(exits);
+    if (out == NULL)
         return NULL;
-    }
     fputs("Circuit breakers shared by the processes of this host.\n\nCommands:\n", out);
     for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
         fprintf(out, "  %-14s %s\n", commands[i].name, commands[i].help);
-    fprintf(out, "\nEach has a --help of its own.\v%s", exits);
-    free(exits);
+    fputs("\nEach has a --help of its own.\v", out);
+    exit_codes_help(out);
     return fclose(out) == 0 ? text : NULL;
 }
 

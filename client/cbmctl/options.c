@@ -159,23 +159,40 @@ static void out_of_memory(void)
     exit(CBMCTL_OS);
 }
 
+/* What stands above the options and, behind the \v, below them. */
+static char *command_doc(const cli_command *command, const cli_spec *spec)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    if (out == NULL)
+        return NULL;
+    fprintf(out, "%s.\v", command->help);
+    if (spec->policy != NULL) {
+        policy_options_help(out, spec->policy);
+        fputc('\n', out);
+    }
+    if (spec->more != NULL)
+        fprintf(out, "%s\n\n", spec->more);
+    exit_codes_help(out);
+    return fclose(out) == 0 ? text : NULL;
+}
+
 void arguments_parse(const cli_command *command, const cli_spec *spec, cli_options *options, int argc, char **argv,
                      cli_arguments *arguments)
 {
     struct argp policy_argp;
     struct argp_child children[3] = {{.argp = &options_argp, .header = "Common options:", .group = 9}};
     parse_context context = {.spec = spec, .options = options, .arguments = arguments};
-    char *exits = exit_codes_text(), *doc = NULL, *name = NULL;
+    char *doc = command_doc(command, spec), *name = NULL;
 
     *arguments = (cli_arguments){0};
-    if (exits == NULL || asprintf(&name, "cbmctl %s", command->name) < 0 ||
-        asprintf(&doc, "%s.\v%s%s%s", command->help, spec->more != NULL ? spec->more : "",
-                 spec->more != NULL ? "\n\n" : "", exits) < 0)
+    if (doc == NULL || asprintf(&name, "cbmctl %s", command->name) < 0)
         out_of_memory();
     if (spec->policy != NULL) {
         if (!policy_options_argp(spec->policy, &policy_argp))
             out_of_memory();
-        children[CHILD_POLICY] = (struct argp_child){.argp = &policy_argp, .group = 5};
+        children[CHILD_POLICY] = (struct argp_child){.argp = &policy_argp};
     }
     const struct argp argp = {.options = spec->options,
                               .parser = parse_command,
@@ -191,5 +208,4 @@ void arguments_parse(const cli_command *command, const cli_spec *spec, cli_optio
         policy_options_deinit(spec->policy);
     free(name);
     free(doc);
-    free(exits);
 }

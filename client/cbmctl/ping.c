@@ -28,10 +28,10 @@ int command_ping(const cli_command *command, cli_options *options, int argc, cha
     error = cbm_ping(client);
     double round_trip_ms = now_ms() - begun_ms;
     if (error != 0) {
-        exit_code = broker_failed(client, error, NULL, NULL);
+        exit_code = broker_failed(client, options, error, NULL, NULL);
     } else if (options->json) {
-        json_t *answer =
-            json_pack("{s:b, s:s, s:f}", "pong", 1, "address", cbm_address(client), "round_trip_ms", round_trip_ms);
+        json_t *answer = json_pack("{s:b, s:s, s:{s:b, s:s, s:f}}", "success", 1, "message", "pong", "data", "pong", 1,
+                                   "address", cbm_address(client), "round_trip_ms", round_trip_ms);
         output_json(answer);
         json_decref(answer);
     } else {

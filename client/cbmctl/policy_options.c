@@ -9,6 +9,7 @@
 #include "duration.h"
 #include "exit_codes.h"
 #include "policy_member.h"
+#include "wrap.h"
 
 enum { KEY_FIELD = 0x10000, KEY_TIMEOUT_ALIAS = KEY_FIELD + CBM_CORE_POLICY_FIELDS };
 
@@ -75,9 +76,9 @@ void policy_range_text(const cbm_core_policy_field *row, char *text, size_t size
         return;
     }
     char minimum[POLICY_TEXT_MAX], maximum[POLICY_TEXT_MAX];
-    limit_text(row, row->minimum, minimum);
+    limit_text(row, row->zero_allowed && row->minimum == 1 ? 0 : row->minimum, minimum);
     limit_text(row, row->maximum, maximum);
-    snprintf(text, size, "%s%s to %s", row->zero_allowed && row->minimum > 0 ? "0, " : "", minimum, maximum);
+    snprintf(text, size, "%s%s to %s", row->zero_allowed && row->minimum > 1 ? "0, " : "", minimum, maximum);
 }
 
 /* ---- one field ------------------------------------------------------------------------------------------------- */
@@ -183,76 +184,59 @@ static char *dashed(const char *name)
     return copy;
 }
 
-static char *field_help(const cbm_core_policy_field *row)
+void policy_options_help(FILE *out, const policy_options *policy)
 {
-    char range[160];
-    char *help = NULL;
-    policy_range_text(row, range, sizeof(range));
-    size_t length = strlen(row->help);
-    bool stop = length > 0 && row->help[length - 1] == '.';
-    if (asprintf(&help, "%s%s %s; default %s", row->help, stop ? "" : ".", range, row->default_text) < 0)
-        return NULL;
-    return help;
+    const cbm_core_policy_field *table = cbm_core_policy_table();
+    fputs("Policy fields, each as field=value or --field=value:\n", out);
+    for (int field = 0; field < CBM_CORE_POLICY_FIELDS; field++) {
+        char range[160], line[256];
+        policy_range_text(&table[field], range, sizeof(range));
+        snprintf(line, sizeof(line), "%s (%s; default %s)", table[field].name, range, table[field].default_text);
+        fputs("  ", out);
+        wrap_text(out, line, 2, 4);
+        fputs("      ", out);
+        wrap_text(out, table[field].help, 6, 6);
+    }
+    if (!policy->no_timeout_alias) {
+        fputs("  timeout (1ms to 30d)\n      ", out);
+        wrap_text(out, "The same as timeout_ms, in seconds or with a unit: 30, 30s, 500ms, 5m.", 6, 6);
+    }
 }
 
-static const char *placeholder(const cbm_core_policy_field *row)
+/* They are explained by policy_options_help, in the order of the table, which argp would lose. */
+static struct argp_option hidden(const char *name, int key)
 {
-    if (row->kind == CBM_CORE_FIELD_WORD)
-        return "WORD";
-    size_t length = strlen(row->name);
-    if (length > 3 && strcmp(row->name + length - 3, "_ms") == 0)
-        return "MS";
-    if (length > 2 && strcmp(row->name + length - 2, "_s") == 0)
-        return "S";
-    return "N";
+    return (struct argp_option){.name = name, .key = key, .arg = "VALUE", .flags = OPTION_HIDDEN};
 }
 
 bool policy_options_argp(policy_options *policy, struct argp *argp)
 {
     const cbm_core_policy_field *table = cbm_core_policy_table();
-    /* a heading, a field and its dashed alias each, the alias timeout, the end */
-    struct argp_option *options = calloc(1 + 2 * CBM_CORE_POLICY_FIELDS + 2, sizeof(*options));
-    struct argp_option *next = options;
+    struct argp_option *options = calloc(2 * CBM_CORE_POLICY_FIELDS + 2, sizeof(*options)), *next = options;
     if (options == NULL)
         return false;
     policy->options = options;
-    *next++ = (struct argp_option){.doc = "Policy of the breaker, when it is created (also as field=value words):",
-                                   .group = 2};
     for (int field = 0; field < CBM_CORE_POLICY_FIELDS; field++) {
-        char *help = field_help(&table[field]);
-        if (help == NULL)
-            return false;
-        *next++ = (struct argp_option){.name = table[field].name,
-                                       .key = KEY_FIELD + field,
-                                       .arg = placeholder(&table[field]),
-                                       .doc = help,
-                                       .group = 2};
+        *next++ = hidden(table[field].name, KEY_FIELD + field);
         if (strchr(table[field].name, '_') == NULL)
             continue;
-        char *alias = dashed(table[field].name);
-        if (alias == NULL)
+        char *with_dashes = dashed(table[field].name);
+        if (with_dashes == NULL)
             return false;
-        *next++ = (struct argp_option){.name = alias, .key = KEY_FIELD + field, .flags = OPTION_ALIAS | OPTION_HIDDEN};
+        *next++ = hidden(with_dashes, KEY_FIELD + field);
     }
     if (!policy->no_timeout_alias)
-        *next++ = (struct argp_option){.name = "timeout",
-                                       .key = KEY_TIMEOUT_ALIAS,
-                                       .arg = "DURATION",
-                                       .doc = "The same as timeout_ms, in seconds or with a unit: 30, 30s, 500ms, 5m",
-                                       .group = 2};
+        *next++ = hidden("timeout", KEY_TIMEOUT_ALIAS);
     *argp = (struct argp){.options = options, .parser = parse_option};
     return true;
 }
 
+/* Names with dashes are our own copies, the others are the table's. */
 void policy_options_deinit(policy_options *policy)
 {
-    if (policy->options == NULL)
-        return;
-    for (struct argp_option *option = policy->options + 1; option->name != NULL; option++) {
-        if ((option->flags & OPTION_ALIAS) != 0)
+    for (struct argp_option *option = policy->options; option != NULL && option->name != NULL; option++) {
+        if (strchr(option->name, '-') != NULL)
             free((char *)(uintptr_t)option->name);
-        else if (option->key != KEY_TIMEOUT_ALIAS)
-            free((char *)(uintptr_t)option->doc);
     }
     free(policy->options);
     policy->options = NULL;

@@ -7,6 +7,7 @@
 
 #include <argp.h>
 #include <stdbool.h>
+#include <stdio.h>
 
 #include "cbm.h"
 #include "cbm_core.h"
@@ -24,6 +25,8 @@ typedef struct policy_options {
 /* Makes the argp of the fields; its input is the policy_options itself. False without memory. */
 bool policy_options_argp(policy_options *policy, struct argp *argp);
 void policy_options_deinit(policy_options *policy);
+/* Explains every field for --help: range, default, what it is for. */
+void policy_options_help(FILE *out, const policy_options *policy);
 
 /* Is it `name=...` at all? */
 bool policy_word(const char *word);

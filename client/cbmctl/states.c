@@ -19,9 +19,9 @@ int command_states(const cli_command *command, cli_options *options, int argc, c
         return exit_code;
     error = broker_states(client, options, pattern, &reply);
     if (error != 0)
-        exit_code = broker_failed(client, error, reply, NULL);
+        exit_code = broker_failed(client, options, error, reply, NULL);
     else if (options->json)
-        output_json(broker_data(reply));
+        output_json(reply);
     else
         output_states(broker_data(reply), options);
     json_decref(reply);

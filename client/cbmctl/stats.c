@@ -18,9 +18,9 @@ int command_stats(const cli_command *command, cli_options *options, int argc, ch
         return exit_code;
     error = broker_stats(client, options, &reply);
     if (error != 0) {
-        exit_code = broker_failed(client, error, reply, NULL);
+        exit_code = broker_failed(client, options, error, reply, NULL);
     } else if (options->json) {
-        output_json(broker_data(reply));
+        output_json(reply);
     } else {
         const json_t *breakers = json_object_get(broker_data(reply), "breakers");
         output_manager(broker_data(reply), options);

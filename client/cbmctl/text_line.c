@@ -34,8 +34,9 @@ int command_text_line(const cli_command *command, cli_options *options, int argc
         return exit_code_of(error);
     }
     error = broker_ask(client, &text, &reply);
-    exit_code = error != 0 ? broker_failed(client, error, reply, NULL) : CBMCTL_OK;
-    if (json_object_get(reply, "success") != NULL)
+    options->json = true; /* it is what a text command is answered in */
+    exit_code = error != 0 ? broker_failed(client, options, error, reply, NULL) : CBMCTL_OK;
+    if (error == 0)
         output_json(reply);
     json_decref(reply);
     cbm_close(client);
