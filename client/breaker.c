@@ -13,7 +13,7 @@
 /* cbm_private_kind */
 enum {
     PERMIT_NONE = 0,
-    PERMIT_REFUSED,     /* it holds retry_after_ms */
+    PERMIT_REFUSED, /* it holds retry_after_ms */
     PERMIT_BROKER,
     PERMIT_LOCAL,       /* of the manager in this process */
     PERMIT_UNPROTECTED, /* nobody was asked */
@@ -250,7 +250,8 @@ static int fill_report(cbm_request *request, cbm_breaker *breaker, cbm_outcome o
     report->outcome = (cbm_core_outcome)outcome;
     report->duration_ns = clamp_duration(options.duration_ns ? options.duration_ns : measured_ns);
     if (options.error_text)
-        cbm_core_text_copy(report->error_text, sizeof(report->error_text), options.error_text, strlen(options.error_text));
+        cbm_core_text_copy(report->error_text, sizeof(report->error_text), options.error_text,
+                           strlen(options.error_text));
     report->open_for_ms = options.open_for_ms;
     report->count = 1;
     report->has_client = true;

@@ -88,7 +88,8 @@ void cbm_request_correlate(cbm_request *request, const char *correlation_id)
 {
     if (!correlation_id || !*correlation_id)
         return;
-    cbm_core_text_copy(request->correlation_id, sizeof(request->correlation_id), correlation_id, strlen(correlation_id));
+    cbm_core_text_copy(request->correlation_id, sizeof(request->correlation_id), correlation_id,
+                       strlen(correlation_id));
     request->given |= CBM_FIELD(CORRELATION_ID);
 }
 

@@ -21,9 +21,9 @@ typedef struct cbm_exchange {
     cbm_request *request;
     cbm_breaker *breaker; /* whose handle it concerns; NULL: none */
     int64_t deadline_ns;
-    bool maybe_executed;  /* out, with an error: it was sent, and nobody knows */
-    bool by_local;        /* out: answered by the in-process manager */
-    uint64_t life;        /* out: of the broker that answered */
+    bool maybe_executed; /* out, with an error: it was sent, and nobody knows */
+    bool by_local;       /* out: answered by the in-process manager */
+    uint64_t life;       /* out: of the broker that answered */
 } cbm_exchange;
 
 /* A manager that can be asked: the broker, the one in this process, or none. */
@@ -53,9 +53,9 @@ struct cbm_client {
     pthread_mutex_t lock; /* held for moments only, never while a message is waited for: guards the four below */
     cbm_registry registry;
     cbm_local local;
-    uint64_t absence;     /* counts the times that the broker was away and the local manager stood in */
-    bool stood_in;        /* the local manager has answered since the broker last did */
-    atomic_bool owes;     /* some handle has counts to be handed over */
+    uint64_t absence; /* counts the times that the broker was away and the local manager stood in */
+    bool stood_in;    /* the local manager has answered since the broker last did */
+    atomic_bool owes; /* some handle has counts to be handed over */
 
     cbm_link link;
     cbm_handover handover; /* for the thread that is in the link */

@@ -99,8 +99,8 @@ int cbm_endpoint_parse(cbm_endpoint *endpoint, const char *text)
         return parse_abstract(endpoint, text + strlen("abstract://"));
     if (text[0] == '/')
         return parse_path(endpoint, text);
-    return cbm_fail_with(CBM_E_ADDRESS, "%.200s: not an address (ipc:///path, unix:///path, /path, abstract://name, local:)",
-                         text);
+    return cbm_fail_with(CBM_E_ADDRESS,
+                         "%.200s: not an address (ipc:///path, unix:///path, /path, abstract://name, local:)", text);
 }
 
 /* The environment is not believed in a set-user-ID program. */

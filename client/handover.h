@@ -15,8 +15,9 @@
 #define CBM_HANDOVER_BATCH 32 /* reports in one message: well below its 64 KiB */
 
 typedef struct cbm_handover {
-    cbm_report_message *batch; /* allocated with the client, so that a report allocates nothing; NULL: this client owes never */
-    size_t count;              /* of those in it that the broker has not confirmed */
+    cbm_report_message
+        *batch;   /* allocated with the client, so that a report allocates nothing; NULL: this client owes never */
+    size_t count; /* of those in it that the broker has not confirmed */
 } cbm_handover;
 
 int cbm_handover_init(cbm_handover *handover);

@@ -42,9 +42,8 @@ static void learn_report(cbm_known *known, cbm_core_state state, int64_t now_ns)
 
 static void learn_refusal(cbm_known *known, const cbm_reply *reply, int64_t now_ns)
 {
-    int64_t retry_after_ns = reply->has_retry_after && reply->retry_after_ms >= 0
-                                 ? reply->retry_after_ms * CBM_NS_PER_MS
-                                 : -1;
+    int64_t retry_after_ns =
+        reply->has_retry_after && reply->retry_after_ms >= 0 ? reply->retry_after_ms * CBM_NS_PER_MS : -1;
 
     switch (reply->error) {
     case CBM_PROTO_E_OPEN: set_state(known, CBM_CORE_OPEN, retry_after_ns, now_ns); break;

@@ -190,8 +190,7 @@ static cbm_transport_result await_hello(cbm_link *link, int64_t deadline_ns)
 {
     const uint8_t *body;
     size_t size;
-    cbm_transport_result result =
-        cbm_transport_receive(&link->transport, link->hello_id, deadline_ns, &body, &size);
+    cbm_transport_result result = cbm_transport_receive(&link->transport, link->hello_id, deadline_ns, &body, &size);
 
     if (result)
         return result;

@@ -10,8 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "endpoint.h"
 #include "buffer.h"
+#include "endpoint.h"
 #include "message.h"
 #include "transport.h"
 
@@ -19,7 +19,7 @@ typedef struct cbm_link {
     cbm_endpoint endpoints[CBM_ENDPOINT_DEFAULTS];
     size_t endpoint_count;
     _Atomic size_t endpoint; /* the one in use, or tried last */
-    bool settled;           /* a broker answered there: no other is tried any more */
+    bool settled;            /* a broker answered there: no other is tried any more */
 
     pthread_mutex_t lock; /* held for moments only: guards busy and what belongs to away */
     pthread_cond_t freed;

@@ -132,7 +132,8 @@ static int configure(cbm_local *local, const cbm_request *request, int64_t now_n
     return error ? error : answer_status(local, request->name, now_ns, reply);
 }
 
-static int control(cbm_local *local, const cbm_request *request, cbm_core_control control, int64_t now_ns, cbm_reply *reply)
+static int control(cbm_local *local, const cbm_request *request, cbm_core_control control, int64_t now_ns,
+                   cbm_reply *reply)
 {
     int error = cbm_core_control_set(local->manager, request->name, control, request->reason, request->for_ms, now_ns);
 

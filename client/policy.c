@@ -18,7 +18,10 @@ _Static_assert(sizeof(cbm_rule) == sizeof(uint32_t) && sizeof(cbm_on_abandon) ==
                "words are read as uint32_t");
 
 /* In the order of the core's table of fields: member i is row i. */
-#define MEMBER(name, kind) {MEMBER_##kind, offsetof(cbm_policy, name)}
+#define MEMBER(name, kind)                                                                                             \
+    {                                                                                                                  \
+        MEMBER_##kind, offsetof(cbm_policy, name)                                                                      \
+    }
 static const member members[] = {
     MEMBER(rule, WORD),
     MEMBER(failure_threshold, UINT),

@@ -11,9 +11,10 @@
 #include "random.h"
 #include "sp.h"
 
-#define READ_SIZE ((size_t)4096)                /* asked for at least, in one read */
-#define KEPT_CAPACITY ((size_t)64 * 1024)       /* a buffer that grew beyond this for one reply is given back */
-#define TIMEOUT_SLACK_NS (INT64_C(1) * CBM_NS_PER_MS) /* a socket timeout this near is not set anew: saves a system call */
+#define READ_SIZE ((size_t)4096)          /* asked for at least, in one read */
+#define KEPT_CAPACITY ((size_t)64 * 1024) /* a buffer that grew beyond this for one reply is given back */
+#define TIMEOUT_SLACK_NS                                                                                               \
+    (INT64_C(1) * CBM_NS_PER_MS) /* a socket timeout this near is not set anew: saves a system call */
 #define ID_MASK (~CBM_SP_ID_BIT)
 
 void cbm_transport_init(cbm_transport *transport)
@@ -148,8 +149,8 @@ static uint32_t take_id(cbm_transport *transport)
     return id | CBM_SP_ID_BIT;
 }
 
-cbm_transport_result cbm_transport_open(cbm_transport *transport, const cbm_endpoint *endpoint, const void *body, size_t size,
-                                        int64_t deadline_ns, uint32_t *id)
+cbm_transport_result cbm_transport_open(cbm_transport *transport, const cbm_endpoint *endpoint, const void *body,
+                                        size_t size, int64_t deadline_ns, uint32_t *id)
 {
     uint8_t greeting[CBM_SP_GREETING_SIZE];
     uint8_t header[CBM_SP_PREFIX_SIZE + CBM_SP_BACKTRACE_MAX];
@@ -262,8 +263,8 @@ static bool is_older(const cbm_transport *transport, uint32_t reply_id, uint32_t
     return ((reply_id - transport->first_id) & ID_MASK) < ((id - transport->first_id) & ID_MASK);
 }
 
-cbm_transport_result cbm_transport_receive(cbm_transport *transport, uint32_t id, int64_t deadline_ns, const uint8_t **body,
-                                           size_t *size)
+cbm_transport_result cbm_transport_receive(cbm_transport *transport, uint32_t id, int64_t deadline_ns,
+                                           const uint8_t **body, size_t *size)
 {
     cbm_transport_result result;
     cbm_sp_frame frame;

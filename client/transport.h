@@ -9,8 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "endpoint.h"
 #include "buffer.h"
+#include "endpoint.h"
 
 typedef enum cbm_transport_result {
     CBM_TRANSPORT_OK = 0,
@@ -27,9 +27,9 @@ typedef struct cbm_transport {
     bool greeted;      /* the peer's greeting was read */
     uint32_t first_id; /* of the requests sent on this connection, without SP's high bit */
     uint32_t next_id;
-    cbm_buffer in;               /* bytes read and not yet consumed */
-    size_t frame_size;           /* of the reply given out by receive, at the front of `in` */
-    int64_t send_timeout_ns;     /* as the socket has them now */
+    cbm_buffer in;           /* bytes read and not yet consumed */
+    size_t frame_size;       /* of the reply given out by receive, at the front of `in` */
+    int64_t send_timeout_ns; /* as the socket has them now */
     int64_t receive_timeout_ns;
 } cbm_transport;
 
@@ -44,8 +44,8 @@ void cbm_transport_abandon(cbm_transport *transport, bool idle);
  * Connects and sends the greeting together with a first request, so that both cost one round trip. On a timeout after that the
  * connection stays open and receive() goes on waiting.
  */
-cbm_transport_result cbm_transport_open(cbm_transport *transport, const cbm_endpoint *endpoint, const void *body, size_t size,
-                                        int64_t deadline_ns, uint32_t *id);
+cbm_transport_result cbm_transport_open(cbm_transport *transport, const cbm_endpoint *endpoint, const void *body,
+                                        size_t size, int64_t deadline_ns, uint32_t *id);
 /*
  * LOST means: not executed, the request is not on the other side as a whole. A timeout in the middle of a request closes,
  * since its rest could not be told from another request.
@@ -56,7 +56,7 @@ cbm_transport_result cbm_transport_send(cbm_transport *transport, const void *bo
  * The reply to request `id`. Replies to older requests are skipped. The body stays good until the next call of this file; what
  * was read of a reply at the deadline is kept.
  */
-cbm_transport_result cbm_transport_receive(cbm_transport *transport, uint32_t id, int64_t deadline_ns, const uint8_t **body,
-                                           size_t *size);
+cbm_transport_result cbm_transport_receive(cbm_transport *transport, uint32_t id, int64_t deadline_ns,
+                                           const uint8_t **body, size_t *size);
 
 #endif
