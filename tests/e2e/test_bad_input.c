@@ -277,28 +277,44 @@ Test(bad_input, a_frame_too_short_for_a_request_id_is_dropped)
     scene_end(&s);
 }
 
-Test(bad_input, a_request_of_the_largest_size_is_answered_and_one_over_it_is_not_obeyed)
+/* `size` bytes that ask for the breaker `name`: as a text with spaces behind it, or as msgpack with a long unknown text. */
+static char *ask_with_size(int fd, const char *name, size_t size, bool text, size_t *answered)
+{
+    uint8_t *body = malloc(size + 64);
+    MUST(body != NULL);
+    memset(body, ' ', size);
+    if (text) {
+        memcpy(body, "get ", 4);
+        memcpy(body + 4, name, strlen(name));
+    } else {
+        size_t head = pack_texts(body, size, "op", "get", "name", name, "unknown", "", NULL) - 1;
+        uint16_t rest = htobe16((uint16_t)(size - head - 3));
+        body[head] = 0xda;
+        memcpy(body + head + 1, &rest, 2);
+    }
+    MUST(raw_request(fd, 1, body, size));
+    free(body);
+    return raw_reply(fd, NULL, answered, HARNESS_DEADLINE_MS);
+}
+
+Test(bad_input, a_request_of_the_largest_size_is_obeyed_and_one_of_a_byte_more_is_not)
 {
     scene s = scene_begin();
-    char *body = malloc(REQUEST_MAX + 1);
-    cr_assert_not_null(body);
-    memset(body, ' ', REQUEST_MAX + 1);
-    memcpy(body, "get largest", 11);
     int fd = raw_greeted(s.b->address);
-    size_t size;
-    cr_assert(raw_request(fd, 1, body, REQUEST_MAX));
-    char *answer = raw_reply(fd, NULL, &size, HARNESS_DEADLINE_MS);
-    cr_assert_not_null(answer);
-    free(answer);
-    memcpy(body, "get toolong", 11);
-    raw_request(fd, 2, body, REQUEST_MAX + 1);
-    answer = raw_reply(fd, NULL, &size, HARNESS_DEADLINE_MS);
-    if (answer != NULL)
+    for (int text = 0; text < 2; text++) {
+        size_t size;
+        const char *name = text ? "by_text" : "by_msgpack";
+        char *answer = ask_with_size(fd, name, REQUEST_MAX + 1, text, &size);
         assert_error(answer, size, "too_large");
-    free(answer);
-    json_t *state = ask_state(s.b->address, "toolong");
-    cr_assert_null(state);
-    free(body);
+        free(answer);
+        json_t *state = ask_state(s.b->address, name);
+        cr_assert_null(state);
+        answer = ask_with_size(fd, name, REQUEST_MAX, text, &size);
+        cr_assert_not_null(answer);
+        cr_assert_not_null(memmem(answer, size, name, strlen(name)));
+        free(answer);
+        cr_assert(state_is(s.b->address, name, "CLOSED"));
+    }
     close(fd);
     scene_end(&s);
 }

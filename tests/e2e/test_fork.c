@@ -140,10 +140,8 @@ static cbm_breaker *probed_breaker(cbm_client *client, cbm_on_abandon on_abandon
     return breaker_get(client, "ha_api", &policy);
 }
 
-static int hold_the_probe(int index, void *context)
+static _Noreturn void hold_the_probe(probing *p)
 {
-    (void)index;
-    probing *p = context;
     cbm_client *client = client_open(p->address, CBM_FAIL_CLOSED);
     cbm_permit permit;
     MUST(begin_until_permitted(probed_breaker(client, p->on_abandon), &permit, HARNESS_DEADLINE_MS));
@@ -180,17 +178,18 @@ static int64_t median_ms_from_death_to(cbm_on_abandon on_abandon,
         *shared = (probing){.address = b->address, .on_abandon = on_abandon};
         MUST(cbm_reset(client, "ha_api") == 0);
         fail_calls(breaker, 1);
-        processes p;
-        processes_start(&p, 1, hold_the_probe, shared);
+        pid_t holder = process_fork();
+        if (holder == 0)
+            hold_the_probe(shared);
         MUST(wait_until(probe_is_held, shared, HARNESS_DEADLINE_MS));
         cbm_permit refused;
         MUST(cbm_call_begin(breaker, &refused) == CBM_E_HALF_OPEN_FULL);
         int64_t death_ns = clock_ns(), end_ms = clock_ms() + HARNESS_DEADLINE_MS;
-        kill(p.pids[0], SIGKILL);
+        kill(holder, SIGKILL);
         while (!happened(breaker, b))
             MUST(clock_ms() < end_ms);
         took_ms[i] = (clock_ns() - death_ns) / 1000000;
-        MUST(processes_wait(&p, HARNESS_DEADLINE_MS) == 1);
+        MUST(process_wait(holder, HARNESS_DEADLINE_MS) == 128 + SIGKILL);
     }
     MUST(statistic(b->address, "ha_api", "abandoned") == DEATHS);
     cbm_close(client);

@@ -118,7 +118,7 @@ Test(log, levels_leave_out_what_is_below_them)
 static const char *skip_value(const char *at)
 {
     if (*at != '"') {
-        while (*at > ' ' && *at != '"' && *at != '=' && *at != 0x7f)
+        while ((unsigned char)*at > ' ' && *at != '"' && *at != '=' && *at != 0x7f)
             at++;
         return at;
     }
