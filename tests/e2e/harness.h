@@ -69,7 +69,8 @@ char *broker_log(const broker *b); /* all of it so far; owned by the caller */
 
 /* From /proc. */
 size_t broker_rss_kib(const broker *b);
-bool broker_is_sanitized(void); /* then its memory says little: freed memory is kept back */
+/* Then its memory says little, since freed memory is kept back. $CBMD_SANITIZED says so of a $CBMD from another build. */
+bool broker_is_sanitized(void);
 int broker_threads(const broker *b);
 int broker_descriptors(const broker *b);
 
