@@ -1,12 +1,11 @@
 #include "canned.h"
 
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "codec.h"
 #include "sp.h"
+#include "unix_socket.h"
 
 typedef struct canned_answer {
     uint8_t *bytes;
@@ -29,16 +28,13 @@ static int read_whole(int fd, uint8_t *bytes, size_t size)
 
 static int connect_greet(const char *path)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
     uint8_t greeting[CBM_SP_GREETING_SIZE];
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = bench_unix_connect(path);
 
     if (fd < 0)
         return -1;
-    strncpy(address.sun_path, path, sizeof(address.sun_path) - 1);
     cbm_sp_greeting_write(greeting, CBM_SP_REQ);
-    if (connect(fd, (struct sockaddr *)&address, sizeof(address)) != 0 ||
-        write(fd, greeting, sizeof(greeting)) != (ssize_t)sizeof(greeting) ||
+    if (write(fd, greeting, sizeof(greeting)) != (ssize_t)sizeof(greeting) ||
         read_whole(fd, greeting, sizeof(greeting)) != 0) {
         close(fd);
         return -1;

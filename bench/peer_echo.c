@@ -1,15 +1,14 @@
 /* One thread, epoll, one read and one write a request: what the kernel and the framing alone cost. */
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "canned.h"
 #include "peers.h"
 #include "sp.h"
+#include "unix_socket.h"
 
 typedef struct connection {
     int fd;
@@ -71,14 +70,11 @@ static void accept_one(int listener, int poller)
 
 int bench_echo_serve(const char *path)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
     struct epoll_event events[64], event = {.events = EPOLLIN, .data.ptr = NULL};
-    int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int listener = bench_unix_listen(path);
     int poller = epoll_create1(EPOLL_CLOEXEC);
 
-    strncpy(address.sun_path, path, sizeof(address.sun_path) - 1);
-    if (listener < 0 || poller < 0 || bind(listener, (struct sockaddr *)&address, sizeof(address)) != 0 ||
-        listen(listener, 128) != 0 || epoll_ctl(poller, EPOLL_CTL_ADD, listener, &event) != 0)
+    if (listener < 0 || poller < 0 || epoll_ctl(poller, EPOLL_CTL_ADD, listener, &event) != 0)
         return -1;
     for (;;) {
         int count = epoll_wait(poller, events, 64, -1);

@@ -6,13 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "canned.h"
 #include "figures.h"
+#include "unix_socket.h"
 
 #define START_TIMEOUT_NS INT64_C(5000000000)
 
@@ -34,15 +33,11 @@ static pid_t fork_peer(void)
 
 static bool answers(const char *path)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    bool connected;
+    int fd = bench_unix_connect(path);
 
-    strncpy(address.sun_path, path, sizeof(address.sun_path) - 1);
-    connected = fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0;
     if (fd >= 0)
         close(fd);
-    return connected;
+    return fd >= 0;
 }
 
 static bool wait_for(bench_peer *peer)
