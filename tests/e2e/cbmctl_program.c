@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <utmp.h>
 
 #define ARGUMENTS_MAX 48
 
@@ -111,7 +112,11 @@ typedef struct expected_check {
 static bool checks_so(void *context)
 {
     const expected_check *expected = context;
-    return cbmctl_status(expected->address, ARGS("check", "-q", expected->name)) == expected->status;
+    program_result result;
+    cbmctl_run(&result, expected->address, ARGS("check", "-q", expected->name));
+    bool same = result.status == expected->status;
+    program_result_deinit(&result);
+    return same;
 }
 
 void cbmctl_wait_check(const char *address, const char *name, int status)

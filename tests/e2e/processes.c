@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -130,7 +131,8 @@ static void collect(collected *c)
 
 static void feed(int *fd, const char **input)
 {
-    ssize_t sent = write(*fd, *input, strlen(*input));
+    /* What poll() promises room for: a longer write would wait for a reader that may be waiting for us. */
+    ssize_t sent = write(*fd, *input, strnlen(*input, PIPE_BUF));
     if (sent > 0)
         *input += sent;
     if (sent < 0 || **input == '\0') {

@@ -1,6 +1,6 @@
 /* cbmctl run: a command under a breaker. */
 #include <criterion/criterion.h>
-#include <ctype.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>

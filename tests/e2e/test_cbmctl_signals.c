@@ -191,13 +191,14 @@ Test(cbmctl_signals, a_stop_sent_to_us_stops_the_command_too_and_a_continue_cont
     background shell;
     address_argument(b);
     /* jobs -p gives the process of cbmctl; a job of its own, with a shell that could continue it */
-    background_start(&shell, BACKGROUND_TERMINAL,
-                     ARGS("bash", "--norc", "-c",
-                          "set -m; $CBMCTL_UNDER_TEST run api -- sh -c 'trap \"echo continued.\" CONT; echo pid $$.; "
-                          "while ! test -e \"$0\"; do sleep 0.02; done' \"$0\" & "
-                          "read line; kill -TSTP %1; read line; kill -CONT $(jobs -p %1); read line; touch \"$0\"; "
-                          "wait %1; echo ended $?.",
-                          strcat(strcpy((char[256]){0}, b->directory), "/end")));
+    background_start(
+        &shell, BACKGROUND_TERMINAL,
+        ARGS("bash", "--norc", "-c",
+             "set -m; $CBMCTL_UNDER_TEST run api -- sh -c 'trap \"echo continued.\" CONT; echo pid $$.; "
+             "while ! test -e \"$0\"; do sleep 0.02; done' \"$0\" & "
+             "read line; kill -TSTP $(jobs -p %1); read line; kill -CONT $(jobs -p %1); read line; touch \"$0\"; "
+             "wait %1; echo ended $?.",
+             strcat(strcpy((char[256]){0}, b->directory), "/end")));
     cr_assert(background_says(&shell, "pid "));
     cr_assert(background_says(&shell, "."));
     background_type(&shell, "\n");
