@@ -117,14 +117,16 @@ static void enter(core_shared *shared, core_breaker *breaker, cbm_core_state to,
         core_history_transition(&breaker->history, from, to, now_ns - breaker->state_since_ns);
         breaker->state_since_ns = now_ns;
     }
-    if (records(from) && !records(to)) {
-        breaker->opened_failures = failures;
-        breaker->frozen_ns = now_ns;
-    }
-    if (records(to)) {
+    if (to == CBM_CORE_OPEN || to == CBM_CORE_HALF_OPEN) {
+        if (records(from)) { /* what opened it stays in sight until it is CLOSED */
+            breaker->opened_failures = failures;
+            breaker->frozen_ns = now_ns;
+        }
+    } else {
         core_rule_clear(&breaker->rule, core_breaker_policy(breaker));
         breaker->opened_failures = 0;
         breaker->reopenings = 0;
+        breaker->would_open = false;
         breaker->last_used_ns = core_time_max(breaker->last_used_ns, now_ns);
     }
     if (to == CBM_CORE_CLOSED || to == CBM_CORE_OPEN || to == CBM_CORE_HALF_OPEN) {
@@ -379,6 +381,20 @@ static bool is_slow(const core_breaker *breaker, const cbm_core_report *report)
     return report->duration_ns > core_breaker_policy(breaker)->slow_call_duration_ms * CBM_CORE_NS_PER_MS;
 }
 
+/* After an outcome was recorded: opens when the rule says so, which METRICS_ONLY only shows. Returns whether it opened. */
+static bool evaluate(core_shared *shared, core_breaker *breaker, int64_t now_ns)
+{
+    if (!core_rule_opens(&breaker->rule, core_breaker_policy(breaker), now_ns)) {
+        return false;
+    }
+    if (breaker->state == CBM_CORE_METRICS_ONLY) {
+        breaker->would_open = true;
+        return false;
+    }
+    open_now(shared, breaker, CBM_CORE_CAUSE_RULE, now_ns);
+    return true;
+}
+
 /* An outcome of CLOSED or METRICS_ONLY. */
 static void record(core_shared *shared, core_breaker *breaker, const cbm_core_report *report, int64_t now_ns)
 {
@@ -389,10 +405,11 @@ static void record(core_shared *shared, core_breaker *breaker, const cbm_core_re
         breaker->counters.lumped++;
         return;
     }
-    if (breaker->state == CBM_CORE_CLOSED && report->open_for_ms == 0 &&
-        core_rule_opens(&breaker->rule, policy, now_ns)) {
-        open_now(shared, breaker, CBM_CORE_CAUSE_RULE, now_ns);
-    } else if (failed_before != (core_rule_failures(&breaker->rule, policy, now_ns) > 0)) {
+    if (breaker->state == CBM_CORE_CLOSED && report->open_for_ms > 0) {
+        return; /* opened by that instead, and for that long */
+    }
+    if (!evaluate(shared, breaker, now_ns) &&
+        failed_before != (core_rule_failures(&breaker->rule, policy, now_ns) > 0)) {
         core_breaker_schedule(shared, breaker, now_ns); /* only a breaker without failures expires */
     }
 }
@@ -479,11 +496,16 @@ void core_breaker_successes(core_shared *shared, core_breaker *breaker, uint32_t
         return;
     }
     core_rule_record_successes(&breaker->rule, policy, times, at_ns);
-    if (breaker->state == CBM_CORE_CLOSED && core_rule_opens(&breaker->rule, policy, at_ns)) {
-        open_now(shared, breaker, CBM_CORE_CAUSE_RULE, at_ns);
-    } else {
+    if (!evaluate(shared, breaker, at_ns)) {
         core_breaker_schedule(shared, breaker, at_ns);
     }
+}
+
+bool core_breaker_successes_decide(core_breaker *breaker, int64_t now_ns)
+{
+    return breaker->state == CBM_CORE_HALF_OPEN ||
+           (records((cbm_core_state)breaker->state) &&
+            core_rule_successes_decide(&breaker->rule, core_breaker_policy(breaker), now_ns));
 }
 
 void core_breaker_abandon(core_shared *shared, core_breaker *breaker, uint32_t permit_index, int64_t now_ns)

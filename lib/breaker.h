@@ -26,6 +26,7 @@ typedef struct core_breaker {
     uint8_t state;   /* cbm_core_state */
     bool in_use;     /* else an empty slot */
     bool configured; /* the policy is that of a section of the config file */
+    bool would_open; /* METRICS_ONLY: the rule has said open since */
     uint32_t epoch;
     uint32_t slot_generation;
     uint32_t slot;
@@ -90,6 +91,7 @@ void core_breaker_report(core_shared *shared, core_breaker *breaker, const cbm_c
                          const cbm_core_report *report, int64_t now_ns);
 /* The successes of an epoch that were held back, as core_rule_record_successes takes them. */
 void core_breaker_successes(core_shared *shared, core_breaker *breaker, uint32_t epoch, uint64_t count, int64_t at_ns);
+bool core_breaker_successes_decide(core_breaker *breaker, int64_t now_ns);
 /* The holder of one of its permits is gone. */
 void core_breaker_abandon(core_shared *shared, core_breaker *breaker, uint32_t permit_index, int64_t now_ns);
 

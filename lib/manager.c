@@ -220,10 +220,11 @@ static int create(cbm_core_manager *manager, const char *name, const cbm_core_po
     return CBM_CORE_OK;
 }
 
-static int find_or_create(cbm_core_manager *manager, const char *name, int64_t now_ns, core_breaker **breaker)
+static int find_or_create(cbm_core_manager *manager, const char *name, const cbm_core_policy_request *policy,
+                          int64_t now_ns, core_breaker **breaker)
 {
     *breaker = find(manager, name, now_ns);
-    return *breaker != NULL ? CBM_CORE_OK : create(manager, name, NULL, now_ns, breaker);
+    return *breaker != NULL ? CBM_CORE_OK : create(manager, name, policy, now_ns, breaker);
 }
 
 /* Puts a policy request in force. CBM_CORE_E_INVALID, CBM_CORE_E_NOMEM: nothing changed. */
@@ -373,7 +374,7 @@ int cbm_core_call_begin(cbm_core_manager *manager, const char *name, const cbm_c
     now_ns = clamp(manager, now_ns);
     error = rate_limited(manager, name, now_ns, decision);
     if (error == CBM_CORE_OK) {
-        error = find_or_create(manager, name, now_ns, &breaker);
+        error = find_or_create(manager, name, begin_options != NULL ? begin_options->policy : NULL, now_ns, &breaker);
     }
     return error == CBM_CORE_OK ? begin(manager, breaker, begin_options, now_ns, decision) : error;
 }
@@ -422,7 +423,7 @@ int cbm_core_call_report(cbm_core_manager *manager, const char *name, const cbm_
         return CBM_CORE_E_INVALID;
     }
     now_ns = clamp(manager, now_ns);
-    error = permit == NULL ? find_or_create(manager, name, now_ns, &breaker)
+    error = permit == NULL ? find_or_create(manager, name, NULL, now_ns, &breaker)
                            : find_existing(manager, name, now_ns, &breaker);
     if (error != CBM_CORE_OK) {
         return error;
@@ -451,6 +452,35 @@ int cbm_core_call_report_at(cbm_core_manager *manager, const cbm_core_permit *pe
     now_ns = clamp(manager, now_ns);
     core_breaker_settle(&manager->shared, breaker, now_ns);
     return report_to(manager, breaker, permit, report, now_ns, state);
+}
+
+bool cbm_core_successes_decide(cbm_core_manager *manager, uint32_t slot, uint32_t slot_generation, int64_t now_ns)
+{
+    core_breaker *breaker = core_registry_at(&manager->registry, slot, slot_generation);
+
+    if (breaker == NULL) {
+        return false;
+    }
+    now_ns = clamp(manager, now_ns);
+    core_breaker_settle(&manager->shared, breaker, now_ns);
+    return core_breaker_successes_decide(breaker, now_ns);
+}
+
+int cbm_core_successes_record(cbm_core_manager *manager, uint32_t slot, uint32_t slot_generation, uint32_t epoch,
+                              uint64_t count, int64_t at_ns, cbm_core_state *state)
+{
+    core_breaker *breaker = core_registry_at(&manager->registry, slot, slot_generation);
+
+    if (breaker == NULL) {
+        return CBM_CORE_E_NOT_FOUND;
+    }
+    clamp(manager, at_ns);
+    core_breaker_settle(&manager->shared, breaker, at_ns);
+    core_breaker_successes(&manager->shared, breaker, epoch, count, at_ns);
+    if (state != NULL) {
+        *state = (cbm_core_state)breaker->state;
+    }
+    return CBM_CORE_OK;
 }
 
 /* ---- Reading -------------------------------------------------------------------------------------------------------- */

@@ -278,14 +278,3 @@ core_verdict core_probes_verdict(const core_probes *probes, const cbm_core_polic
     }
     return probes->recorded >= policy->success_threshold ? CORE_VERDICT_CLOSE : CORE_VERDICT_NONE;
 }
-
-uint32_t core_probes_threshold(const core_probes *probes, const cbm_core_policy *policy)
-{
-    core_window_totals totals;
-    uint32_t minimum;
-
-    if (!core_probes_totals(probes, policy, &totals, &minimum)) {
-        return policy->failure_threshold;
-    }
-    return failures_that_open(totals.calls > minimum ? totals.calls : minimum, policy);
-}

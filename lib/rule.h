@@ -74,7 +74,4 @@ core_verdict core_probes_verdict(const core_probes *probes, const cbm_core_polic
 /* What the rates of HALF_OPEN are taken over, and how many outcomes they need; false: the rule has no rates. */
 bool core_probes_totals(const core_probes *probes, const cbm_core_policy *policy, core_window_totals *totals,
                         uint32_t *minimum);
-/* The failed probes that open again at the present count. */
-uint32_t core_probes_threshold(const core_probes *probes, const cbm_core_policy *policy);
-
 #endif

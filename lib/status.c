@@ -10,27 +10,29 @@ static double percent(uint64_t part, uint64_t calls)
     return 100.0 * (double)part / (double)calls;
 }
 
-/* In OPEN and under a manual control the window stands as it was when the breaker left CLOSED. */
-static void fill_window(core_breaker *breaker, int64_t now_ns, cbm_core_status *status)
+/* The rule's window: as it stands, or in OPEN and HALF_OPEN as it was when the breaker opened. */
+static void fill_rule(core_breaker *breaker, int64_t now_ns, cbm_core_status *status, core_window_totals *totals,
+                      bool *has_rates)
 {
     const cbm_core_policy *policy = core_breaker_policy(breaker);
-    bool records = status->state == CBM_CORE_CLOSED || status->state == CBM_CORE_METRICS_ONLY;
-    int64_t rule_now_ns = records ? now_ns : breaker->frozen_ns;
+    bool frozen = status->state == CBM_CORE_OPEN || status->state == CBM_CORE_HALF_OPEN;
+    int64_t rule_now_ns = frozen ? breaker->frozen_ns : now_ns;
+
+    *has_rates = core_rule_totals(&breaker->rule, policy, rule_now_ns, totals);
+    status->threshold = core_rule_threshold(&breaker->rule, policy, rule_now_ns);
+    status->failures = frozen ? breaker->opened_failures : core_rule_failures(&breaker->rule, policy, rule_now_ns);
+}
+
+static void fill_rates(core_breaker *breaker, int64_t now_ns, cbm_core_status *status)
+{
+    const cbm_core_policy *policy = core_breaker_policy(breaker);
     core_window_totals totals;
     uint32_t minimum = policy->minimum_calls;
     bool has_rates;
 
-    status->failures = breaker->opened_failures;
+    fill_rule(breaker, now_ns, status, &totals, &has_rates);
     if (status->state == CBM_CORE_HALF_OPEN) {
         has_rates = core_probes_totals(&breaker->probes, policy, &totals, &minimum);
-        status->threshold = core_probes_threshold(&breaker->probes, policy);
-    } else {
-        has_rates = core_rule_totals(&breaker->rule, policy, rule_now_ns, &totals);
-        status->threshold = core_rule_threshold(&breaker->rule, policy, rule_now_ns);
-    }
-    if (records) {
-        status->failures = core_rule_failures(&breaker->rule, policy, now_ns);
-        status->would_open = status->state == CBM_CORE_METRICS_ONLY && core_rule_opens(&breaker->rule, policy, now_ns);
     }
     status->failure_rate = -1;
     status->slow_call_rate = -1;
@@ -50,7 +52,8 @@ void core_breaker_status(const core_shared *shared, core_breaker *breaker, int64
     memset(status, 0, sizeof(*status));
     strcpy(status->name, breaker->name);
     status->state = (cbm_core_state)breaker->state;
-    fill_window(breaker, now_ns, status);
+    fill_rates(breaker, now_ns, status);
+    status->would_open = breaker->would_open;
     status->retry_after_ns = core_breaker_retry_after(shared, breaker, now_ns);
     status->due = status->state == CBM_CORE_OPEN && status->retry_after_ns == 0;
     status->epoch = breaker->epoch;

@@ -169,7 +169,11 @@ typedef enum cbm_core_policy_source {
     CBM_CORE_SOURCE_CONFIG = 2,   /* a section of the config file, which always wins */
 } cbm_core_policy_source;
 
-/* total_calls = successful + failed (timeouts included) + ignored; rejected calls and calls in flight are not in it. */
+/*
+ * total_calls = successful + failed (timeouts included) + ignored; rejected calls and calls in flight are not in it. A probe
+ * whose lease ran out, or whose holder died under on_abandon failure, is a failed call; should it be reported after
+ * all, that report is another one, late.
+ */
 typedef struct cbm_core_statistics {
     uint64_t total_calls;
     uint64_t successful_calls;
@@ -193,14 +197,16 @@ typedef struct cbm_core_statistics {
 typedef struct cbm_core_status {
     char name[CBM_CORE_NAME_MAX + 1];
     cbm_core_state state;
-    uint32_t failures;      /* that count now; the number that opened it until CLOSED or reset; windows: those in it */
-    uint32_t threshold;     /* failures that open; windows: the least number that would open at the present count */
+    uint32_t failures;  /* that count now; OPEN, HALF_OPEN: the number that opened it; FORCED_OPEN, DISABLED: 0 */
+    uint32_t threshold; /* failures that open; windows: the least number that would at the present count of calls (at
+                               minimum_calls while there are fewer); OPEN, HALF_OPEN: as it was when it opened */
     int64_t retry_after_ns; /* OPEN, and HALF_OPEN without a permit to give: until a call may pass; -1: until enabled */
     bool due;               /* OPEN, but a probe would be let through */
-    double failure_rate;    /* percent; -1 below the minimum, and under the rules without a window */
+    double failure_rate;    /* percent; -1 below the minimum, and under the rules without a window; OPEN: as it was when
+                               it opened; HALF_OPEN: of the probes */
     double slow_call_rate;  /* likewise */
-    uint64_t calls;         /* recorded in the window, or in HALF_OPEN; 0 under the rules without a window */
-    bool would_open;        /* METRICS_ONLY: the rule would have opened it */
+    uint64_t calls;         /* that the rates are over; 0 under the rules without a window */
+    bool would_open;        /* METRICS_ONLY: the rule would have opened it, at some outcome since metrics_only */
     uint32_t epoch;         /* raised by each state change, reset and manual control */
     uint32_t slot;          /* index, below max_breakers */
     uint32_t slot_generation;
@@ -238,8 +244,8 @@ typedef struct cbm_core_manager cbm_core_manager;
 typedef enum cbm_core_event_type {
     CBM_CORE_EVENT_CREATED,
     CBM_CORE_EVENT_REMOVED,    /* remove, expiry or reset_manager */
-    CBM_CORE_EVENT_TRANSITION, /* from, to, cause */
-    CBM_CORE_EVENT_RESET,      /* reset or reset_all of a breaker that was CLOSED already */
+    CBM_CORE_EVENT_TRANSITION, /* from, to, cause; from == to when a control or adopt only renewed a state: a new epoch */
+    CBM_CORE_EVENT_RESET,      /* reset, enable or adopt of a breaker that was CLOSED already */
     CBM_CORE_EVENT_REJECTED,   /* error, retry_after_ns */
     CBM_CORE_EVENT_RATE_LIMITED,
     CBM_CORE_EVENT_LEASE_EXPIRED,
@@ -288,7 +294,9 @@ typedef struct cbm_core_options {
     void *event_context;
     /*
      * The config file's word on a breaker: true and fills `request` (given zero-initialised) when a section matches `name`.
-     * Asked when a breaker is created and by cbm_core_reload.
+     * Asked when a breaker is created and by cbm_core_reload. The section is then the breaker's whole policy: what a client asks
+     * for has no say in it. False: no section; what `request` holds nevertheless are defaults for the fields that the one
+     * who creates the breaker does not give.
      */
     bool (*configured)(void *context, const char *name, cbm_core_policy_request *request);
     void *configured_context;
@@ -334,6 +342,7 @@ typedef struct cbm_core_begin {
     uint64_t holder;   /* whose death gives the permit back (cbm_core_holder_gone); 0: nobody's, the lease alone */
     bool lease_given;  /* lease_ms stands instead of the policy's permit_lease_ms */
     uint32_t lease_ms; /* 0: as long as the holder lives */
+    const cbm_core_policy_request *policy; /* of a breaker that this begin creates; NULL: defaults */
 } cbm_core_begin;
 
 typedef struct cbm_core_decision {
@@ -346,7 +355,7 @@ typedef struct cbm_core_decision {
 } cbm_core_decision;
 
 /*
- * First half of the spec's call(): may the call be made? Creates an unknown name with defaults. Returns 0 with a permit,
+ * First half of the spec's call(): may the call be made? Creates an unknown name with begin->policy. Returns 0 with a permit,
  * or CBM_CORE_E_RATE_LIMITED, _OPEN, _HALF_OPEN_FULL, _FORCED_OPEN, _FULL, _NOMEM, _INVALID. The first begin at or after the
  * end of OPEN moves the breaker to HALF_OPEN and gets a permit there. A holder of 0 together with lease 0 gets the
  * policy's timeout_ms as its lease: no state lasts for ever because a caller vanished.
@@ -425,14 +434,22 @@ typedef enum cbm_core_control {
 
 /*
  * Manual control; each raises the epoch, also when the state stays. `reason` (NULL: none) is shown in states. for_ms: the
- * control ends by itself (CLOSED, as reset); 0: until enabled. CBM_CORE_E_NOT_FOUND.
+ * control ends by itself (CLOSED, as reset); 0: until enabled. What the rule had counted is forgotten: METRICS_ONLY looks at what
+ * comes from then on. CBM_CORE_E_NOT_FOUND.
  */
 CBM_CORE_API int cbm_core_control_set(cbm_core_manager *manager, const char *name, cbm_core_control control,
                                       const char *reason, uint32_t for_ms, int64_t now_ns);
-/* Changes the given fields of a breaker's policy, state and counts kept. *bad_field as in cbm_core_policy_resolve. */
+/*
+ * Changes the given fields of a breaker's policy, state and counts kept (another rule starts with none). *bad_field as in
+ * cbm_core_policy_resolve; a field that the section of the config file gives is CBM_CORE_E_INVALID too: the file always wins.
+ * Fields whose defaults depend on others follow them (permit_lease_ms follows timeout_ms unless it was given).
+ */
 CBM_CORE_API int cbm_core_configure(cbm_core_manager *manager, const char *name, const cbm_core_policy_request *policy,
                                     int64_t now_ns, int *bad_field);
-/* Asks options.configured again for every breaker and puts what it says in force, state and counts kept. */
+/*
+ * Asks options.configured again for every breaker and puts its section in force, state and counts kept. A breaker that has
+ * lost its section keeps the policy and is like any other from then on.
+ */
 CBM_CORE_API void cbm_core_reload(cbm_core_manager *manager, int64_t now_ns);
 /* Removes the breakers that match the glob; *removed says how many. Permits of theirs become late. 0 matches is 0, not an error. */
 CBM_CORE_API int cbm_core_remove(cbm_core_manager *manager, const char *pattern, int64_t now_ns, uint64_t *removed);
@@ -444,18 +461,32 @@ CBM_CORE_API void cbm_core_holder_gone(cbm_core_manager *manager, uint64_t holde
  * Time's own work: leases that ran out, half_open_max_wait_ms, controls that end, idle breakers that expire. Nothing depends
  * on it being called in time, since every call settles the breaker it touches first; it makes events prompt and memory
  * free. cbm_core_tick works off at most `most` breakers and returns whether more are due; cbm_core_next_deadline is the
- * time of the next one (CBM_CORE_NEVER_NS: none).
+ * time of the next one (CBM_CORE_NEVER_NS: none), or earlier for a breaker that was used since. What time does it does at its
+ * deadline: a lease ending at t has run out at t, and what follows from it is dated t however late the tick comes. Idle
+ * breakers expire in a tick only (or when a new breaker finds the manager full); until then a call finds them as they were.
  */
 CBM_CORE_API int64_t cbm_core_next_deadline(const cbm_core_manager *manager);
 CBM_CORE_API bool cbm_core_tick(cbm_core_manager *manager, int64_t now_ns, size_t most);
 
 /*
  * Puts a breaker (created when unknown, no operation of the limiter) into a state known from elsewhere: CLOSED with an
- * empty rule, OPEN for another retry_after_ns, HALF_OPEN with no permit out, or a manual state. For a process that goes on
- * alone from the last known state, and for a store.
+ * empty rule, OPEN for another retry_after_ns, HALF_OPEN with no permit out, or a manual state (for another
+ * retry_after_ns; 0 or less: until enabled). For a process that goes on alone from the last known state, and for a store.
  */
 CBM_CORE_API int cbm_core_adopt(cbm_core_manager *manager, const char *name, const cbm_core_policy_request *policy,
                                 cbm_core_state state, int64_t retry_after_ns, int64_t now_ns);
+
+/*
+ * For fast successes that are counted elsewhere and handed over together. _decide: whether some number of them within the
+ * second of now_ns could alone open the breaker (or end HALF_OPEN). While not, holding them back until the next other outcome,
+ * control or second boundary, and recording them first then, decides exactly as recording each at once. O(1). _record: `count` of
+ * them, of permits of `epoch`, that happened at at_ns, which may lie before times seen already (they count in their own
+ * second). Of an older epoch they are late. CBM_CORE_E_NOT_FOUND when that generation is gone.
+ */
+CBM_CORE_API bool cbm_core_successes_decide(cbm_core_manager *manager, uint32_t slot, uint32_t slot_generation,
+                                            int64_t now_ns);
+CBM_CORE_API int cbm_core_successes_record(cbm_core_manager *manager, uint32_t slot, uint32_t slot_generation,
+                                           uint32_t epoch, uint64_t count, int64_t at_ns, cbm_core_state *state);
 
 /* Whether `name` may name a breaker: 1 to 128 bytes of UTF-8 without control characters (C0, DEL, C1). */
 CBM_CORE_API bool cbm_core_name_valid(const char *name, size_t length);
