@@ -39,6 +39,12 @@ typedef struct bench_options {
 
 static double *latencies;
 
+static int client_failed(const bench_peer *peer)
+{
+    fprintf(stderr, "bench: %s: %s\n", peer->title, cbm_last_message());
+    return -1;
+}
+
 static int client_sp(stage *shared, int index, const bench_peer *peer, int operations)
 {
     cbm_open_options open_options = CBM_OPEN_OPTIONS_INIT;
@@ -53,7 +59,7 @@ static int client_sp(stage *shared, int index, const bench_peer *peer, int opera
     open_options.call_timeout_ms = 5000;
     open_options.flags = CBM_OPEN_NO_SHM;
     if (cbm_open(&client, address, &open_options) != 0 || cbm_get(client, "bench", NULL, &breaker) != 0)
-        return -1;
+        return client_failed(peer);
     for (int i = -WARM_UP; i < operations; i++) {
         int64_t before, after;
         if (i == 0) {
@@ -61,10 +67,10 @@ static int client_sp(stage *shared, int index, const bench_peer *peer, int opera
             shared->begun_ns[index] = bench_now_ns();
         }
         if (cbm_call_begin(breaker, &permit) != 0)
-            return -1;
+            return client_failed(peer);
         before = bench_now_ns();
         if (cbm_call_report(&permit, CBM_SUCCESS) != 0)
-            return -1;
+            return client_failed(peer);
         after = bench_now_ns();
         if (i >= 0)
             latencies[count++] = (double)(after - before);

@@ -26,7 +26,7 @@ static int read_whole(int fd, uint8_t *bytes, size_t size)
     return 0;
 }
 
-static int connect_greet(const char *path)
+int bench_sp_connect(const char *path)
 {
     uint8_t greeting[CBM_SP_GREETING_SIZE];
     int fd = bench_unix_connect(path);
@@ -82,7 +82,7 @@ int bench_canned_record(const char *path)
 {
     static const cbm_operation asked[] = {CBM_OP_INFO,       CBM_OP_PING,        CBM_OP_GET,
                                           CBM_OP_CALL_BEGIN, CBM_OP_CALL_REPORT, CBM_OP_ATTACH};
-    int fd = connect_greet(path);
+    int fd = bench_sp_connect(path);
     int result = 0;
 
     if (fd < 0)

@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* A connection that has greeted as REQ and was greeted, or -1. */
+int bench_sp_connect(const char *path);
 /* Asks the broker at `path` each operation that the client uses and keeps the answers. 0 or -1. */
 int bench_canned_record(const char *path);
 /* The answer to a request's body; never NULL. */
