@@ -66,10 +66,8 @@ static cbm_breaker *keep_handle(cbm_client *client, const cbm_exchange *exchange
     }
     if (breaker && exchange->life)
         breaker->attached = exchange->life;
-    if (breaker && exchange->by_local) {
+    if (breaker && exchange->by_local)
         breaker->adopted = client->absence;
-        breaker->removals = client->local.removals;
-    }
     pthread_mutex_unlock(&client->lock);
     return breaker;
 }
@@ -165,6 +163,17 @@ static int begin_without_answer(cbm_client *client, cbm_permit *permit, int erro
     return cbm_fail(error, NULL);
 }
 
+/* The breaker may have been removed, or the broker be another one: whoever creates it again does so with its policy. */
+static void bring_policy(cbm_breaker *breaker, cbm_request *request)
+{
+    pthread_mutex_lock(&breaker->client->lock);
+    if (breaker->has_policy) {
+        request->policy = breaker->policy;
+        request->given |= CBM_FIELD(POLICY);
+    }
+    pthread_mutex_unlock(&breaker->client->lock);
+}
+
 static void set_lease(cbm_request *request, uint32_t lease_ms)
 {
     if (!lease_ms)
@@ -197,6 +206,7 @@ int cbm_call_begin_with(cbm_breaker *breaker, const cbm_begin_options *given, cb
     permit->cbm_private_breaker = breaker;
     permit->cbm_private_begun_ns = cbm_clock_ns();
     strcpy(request.name, breaker->name);
+    bring_policy(breaker, &request);
     set_lease(&request, options.lease_ms);
     cbm_request_correlate(&request, options.correlation_id);
     exchange.deadline_ns = permit->cbm_private_begun_ns + breaker->client->call_timeout_ns;
@@ -359,6 +369,9 @@ int cbm_report(cbm_breaker *breaker, cbm_outcome outcome, const cbm_report_optio
     error = fill_report(&request, breaker, outcome, options, -1);
     if (error)
         return error;
+    pthread_mutex_lock(&breaker->client->lock);
+    request.policy = breaker->policy; /* not sent: for the local manager, should it have to create the breaker */
+    pthread_mutex_unlock(&breaker->client->lock);
     exchange.deadline_ns = cbm_clock_ns() + breaker->client->call_timeout_ns;
     return report_to_backend(breaker, &exchange);
 }

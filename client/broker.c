@@ -27,35 +27,42 @@ int cbm_broker_round_trip(cbm_link *link, const cbm_request *request, int64_t de
     return cbm_link_reject(link);
 }
 
-/* The policy to be told to the broker, if it has not been told in the broker's present life. */
-static bool must_attach(cbm_client *client, const cbm_breaker *breaker, cbm_core_policy_request *policy)
+/* Whether the breaker has not been asked for in the broker's present life; then the request for it gets its policy. */
+static bool must_attach(cbm_client *client, const cbm_breaker *breaker, cbm_request *request)
 {
     bool must;
 
     pthread_mutex_lock(&client->lock);
-    must = breaker->has_policy && breaker->attached != client->link.life;
-    if (must)
-        *policy = breaker->policy;
+    must = breaker->attached != client->link.life;
+    if (must && breaker->has_policy) {
+        request->policy = breaker->policy;
+        request->given |= CBM_FIELD(POLICY);
+    }
     pthread_mutex_unlock(&client->lock);
     return must;
 }
 
+static void note_attached(cbm_client *client, cbm_breaker *breaker)
+{
+    pthread_mutex_lock(&client->lock);
+    breaker->attached = client->link.life;
+    pthread_mutex_unlock(&client->lock);
+}
+
 int cbm_broker_attach(cbm_client *client, cbm_breaker *breaker, int64_t deadline_ns, cbm_reply *refusal)
 {
-    cbm_request request = {.op = CBM_OP_GET, .given = CBM_FIELD(NAME) | CBM_FIELD(POLICY)};
+    cbm_request request = {.op = CBM_OP_GET, .given = CBM_FIELD(NAME)};
     cbm_link_reply answer;
     int error;
 
     refusal->error = 0;
-    if (!must_attach(client, breaker, &request.policy))
+    if (!must_attach(client, breaker, &request))
         return 0;
     strcpy(request.name, breaker->name);
     error = cbm_broker_round_trip(&client->link, &request, deadline_ns, refusal, &answer);
     if (error || refusal->error)
         return error;
-    pthread_mutex_lock(&client->lock);
-    breaker->attached = client->link.life;
-    pthread_mutex_unlock(&client->lock);
+    note_attached(client, breaker);
     cbm_known_learn(client, breaker, &request, refusal);
     cbm_reply_deinit(refusal);
     return 0;
@@ -95,15 +102,13 @@ static int attempt(cbm_client *client, cbm_exchange *exchange, cbm_reply *reply,
     error = cbm_link_connect(link, exchange->deadline_ns);
     if (error)
         return error;
-    if (exchange->breaker && request->op != CBM_OP_GET) {
+    /* A begin brings the policy itself. A report would create an unknown breaker without one, or not find it. */
+    if (exchange->breaker && request->op == CBM_OP_CALL_REPORT) {
         error = cbm_broker_attach(client, exchange->breaker, exchange->deadline_ns, reply);
         if (error) {
             *again = !cbm_transport_is_open(&link->transport) && error == CBM_E_AWAY;
             return error;
         }
-        /* Reports are not subject to the limiter that may have refused the get. */
-        if (reply->error && request->op != CBM_OP_CALL_REPORT)
-            return 0;
     }
     stamp(link, exchange);
     error = cbm_broker_round_trip(link, request, exchange->deadline_ns, reply, &answer);
@@ -113,6 +118,8 @@ static int attempt(cbm_client *client, cbm_exchange *exchange, cbm_reply *reply,
         return error;
     }
     exchange->life = link->life;
+    if (exchange->breaker && request->op == CBM_OP_CALL_BEGIN && !reply->error)
+        note_attached(client, exchange->breaker);
     cbm_known_learn(client, exchange->breaker, request, reply);
     return 0;
 }

@@ -10,8 +10,8 @@
 int cbm_broker_round_trip(cbm_link *link, const cbm_request *request, int64_t deadline_ns, cbm_reply *reply,
                           cbm_link_reply *answer);
 /*
- * Makes a breaker known to the broker again, with its policy, when that has not been done in the broker's life. 0 with
- * refusal->error 0 when it is known now, or with the broker's refusal; else a cbm_error.
+ * Gets a breaker again, with its policy, when that has not been done in the broker's present life. 0 with refusal->error 0 when
+ * the broker knows it now, or with the broker's refusal; else a cbm_error.
  */
 int cbm_broker_attach(cbm_client *client, cbm_breaker *breaker, int64_t deadline_ns, cbm_reply *refusal);
 

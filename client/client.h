@@ -68,11 +68,10 @@ struct cbm_breaker {
     char name[CBM_CORE_NAME_MAX + 1];
 
     /* Guarded by the client's lock. */
-    bool has_policy; /* it was asked for with a policy, which must be told to every new broker */
+    bool has_policy; /* it was asked for with a policy, which is to hold wherever the breaker is created again */
     cbm_core_policy_request policy;
-    uint64_t attached; /* the link's life whose broker was told; 0: none */
-    uint64_t adopted;  /* the absence for which the local manager was told; 0: none */
-    uint64_t removals; /* of the local manager, when the breaker was last seen to be in it */
+    uint64_t attached; /* the link's life whose broker has it by us; 0: none */
+    uint64_t adopted;  /* the absence for which the local manager was told of it; 0: none */
     cbm_known known;
     uint64_t owed[CBM_OUTCOMES]; /* outcomes taken by the local manager that the broker has not heard of */
 };

@@ -37,17 +37,14 @@ static bool owes(const cbm_breaker *breaker)
     return false;
 }
 
-/*
- * A handle that owes something and was not made known to this broker yet: the report would create the breaker without its
- * policy.
- */
+/* A handle that owes something and is not known to this broker yet: the report would create it without its policy. */
 static cbm_breaker *find_strange(cbm_client *client)
 {
     cbm_breaker *breaker;
 
     pthread_mutex_lock(&client->lock);
     breaker = client->registry.first;
-    while (breaker && !(owes(breaker) && breaker->has_policy && breaker->attached != client->link.life))
+    while (breaker && !(owes(breaker) && breaker->attached != client->link.life))
         breaker = breaker->following;
     pthread_mutex_unlock(&client->lock);
     return breaker;

@@ -7,6 +7,9 @@
 #include "error.h"
 #include "policy.h"
 
+#define RETRY_LONGEST_MS                                                                                               \
+    INT64_C(2592000000) /* the longest timeout_ms of a policy: what a broker says beyond it is no time */
+
 static void set_state(cbm_known *known, cbm_core_state state, int64_t retry_after_ns, int64_t now_ns)
 {
     known->state_known = true;
@@ -42,13 +45,14 @@ static void learn_report(cbm_known *known, cbm_core_state state, int64_t now_ns)
 
 static void learn_refusal(cbm_known *known, const cbm_reply *reply, int64_t now_ns)
 {
-    int64_t retry_after_ns =
-        reply->has_retry_after && reply->retry_after_ms >= 0 ? reply->retry_after_ms * CBM_NS_PER_MS : -1;
+    int64_t retry_after_ms = reply->has_retry_after && reply->retry_after_ms > 0 ? reply->retry_after_ms : 0;
 
+    if (retry_after_ms > RETRY_LONGEST_MS)
+        retry_after_ms = RETRY_LONGEST_MS;
     switch (reply->error) {
-    case CBM_PROTO_E_OPEN: set_state(known, CBM_CORE_OPEN, retry_after_ns, now_ns); break;
-    case CBM_PROTO_E_FORCED_OPEN: set_state(known, CBM_CORE_FORCED_OPEN, retry_after_ns, now_ns); break;
-    case CBM_PROTO_E_HALF_OPEN_FULL: set_state(known, CBM_CORE_HALF_OPEN, retry_after_ns, now_ns); break;
+    case CBM_PROTO_E_OPEN: set_state(known, CBM_CORE_OPEN, retry_after_ms * CBM_NS_PER_MS, now_ns); break;
+    case CBM_PROTO_E_FORCED_OPEN: set_state(known, CBM_CORE_FORCED_OPEN, -1, now_ns); break;
+    case CBM_PROTO_E_HALF_OPEN_FULL: set_state(known, CBM_CORE_HALF_OPEN, 0, now_ns); break;
     default: break;
     }
 }
@@ -114,37 +118,16 @@ static void adopt(cbm_client *client, const cbm_breaker *breaker, int64_t now_ns
                    retry_after_ns, now_ns);
 }
 
-static bool is_there(cbm_client *client, const char *name, int64_t now_ns)
-{
-    cbm_core_status status;
-
-    return cbm_core_state_of(client->local.manager, name, now_ns, &status) == 0;
-}
-
-static void create_again(cbm_client *client, const cbm_breaker *breaker, int64_t now_ns)
-{
-    if (breaker->has_policy && !is_there(client, breaker->name, now_ns))
-        cbm_core_adopt(client->local.manager, breaker->name, &breaker->policy, CBM_CORE_CLOSED, 0, now_ns);
-}
-
 void cbm_known_prepare(cbm_client *client, cbm_breaker *breaker, int64_t now_ns)
 {
-    bool stands_in = client->backend != &cbm_local_backend;
-
-    if (stands_in && breaker->adopted != client->absence) {
-        adopt(client, breaker, now_ns);
-        breaker->adopted = client->absence;
-    } else if (breaker->removals != client->local.removals) {
-        create_again(client, breaker, now_ns);
-    }
-    breaker->removals = client->local.removals;
+    if (client->backend == &cbm_local_backend || breaker->adopted == client->absence)
+        return;
+    adopt(client, breaker, now_ns);
+    breaker->adopted = client->absence;
 }
 
 void cbm_known_prepare_all(cbm_client *client, int64_t now_ns)
 {
-    if (client->backend == &cbm_local_backend)
-        return;
     for (cbm_breaker *breaker = client->registry.first; breaker; breaker = breaker->following)
-        if (breaker->adopted != client->absence)
-            cbm_known_prepare(client, breaker, now_ns);
+        cbm_known_prepare(client, breaker, now_ns);
 }

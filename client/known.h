@@ -20,10 +20,7 @@ typedef struct cbm_known {
 /* Takes what a reply of the broker to that request tells about the handle (may be NULL) and others. */
 void cbm_known_learn(cbm_client *client, cbm_breaker *breaker, const cbm_request *request, const cbm_reply *reply);
 
-/*
- * Under the client's lock, before the local manager is asked about handles: tells it, once an absence, what is known of each, and
- * makes breakers that were removed from it again, with their policies.
- */
+/* Under the client's lock, before the local manager stands in: tells it, once an absence, what is known of a handle, or of all. */
 void cbm_known_prepare(cbm_client *client, cbm_breaker *breaker, int64_t now_ns);
 void cbm_known_prepare_all(cbm_client *client, int64_t now_ns);
 

@@ -8,17 +8,9 @@
 
 #define TICK_MOST 16 /* idle breakers expire by the way, a few at a call */
 
-static void count_removals(void *context, const cbm_core_event *event)
-{
-    cbm_local *local = context;
-
-    if (event->type == CBM_CORE_EVENT_REMOVED)
-        local->removals++;
-}
-
 int cbm_local_init(cbm_local *local)
 {
-    cbm_core_options options = {.on_event = count_removals, .event_context = local};
+    cbm_core_options options = {0};
     int error;
 
     cbm_random(local->incarnation, sizeof(local->incarnation));
@@ -78,6 +70,7 @@ static int call_begin(cbm_local *local, const cbm_request *request, uint64_t hol
         .holder = holder,
         .lease_given = (request->given & CBM_FIELD(LEASE_MS)) != 0,
         .lease_ms = request->lease_ms,
+        .policy = &request->policy,
     };
     cbm_core_decision decision = {0};
     int error = cbm_core_call_begin(local->manager, request->name, &begin, now_ns, &decision);
@@ -92,8 +85,19 @@ static int call_begin(cbm_local *local, const cbm_request *request, uint64_t hol
     return 0;
 }
 
-static int call_report(cbm_local *local, const cbm_report_message *message, int64_t now_ns, cbm_reply *reply)
+/* Where a report would create the breaker, it is created with its policy first. */
+static void create_with_policy(cbm_local *local, const cbm_request *request, int64_t now_ns)
 {
+    const char *name = request->report.name;
+    cbm_core_status status;
+
+    if (request->policy.given && cbm_core_state_of(local->manager, name, now_ns, &status) == CBM_CORE_E_NOT_FOUND)
+        cbm_core_adopt(local->manager, name, &request->policy, CBM_CORE_CLOSED, 0, now_ns);
+}
+
+static int call_report(cbm_local *local, const cbm_request *request, int64_t now_ns, cbm_reply *reply)
+{
+    const cbm_report_message *message = &request->report;
     cbm_core_report report = {
         .outcome = message->outcome,
         .duration_ns = message->duration_ns,
@@ -106,6 +110,8 @@ static int call_report(cbm_local *local, const cbm_report_message *message, int6
     if (message->permit_size &&
         !(cbm_permit_read(message->permit, message->permit_size, local->incarnation, &permit, &ours) && ours))
         return CBM_PROTO_E_INVALID;
+    if (!message->permit_size)
+        create_with_policy(local, request, now_ns);
     reply->data.report.stored = true;
     return cbm_core_call_report(local->manager, message->name, message->permit_size ? &permit : NULL, &report, now_ns,
                                 &reply->data.report.state);
@@ -170,7 +176,7 @@ static int execute(cbm_local *local, const cbm_request *request, uint64_t holder
     switch (request->op) {
     case CBM_OP_GET: return get(local, request, now_ns, reply);
     case CBM_OP_CALL_BEGIN: return call_begin(local, request, holder, now_ns, reply);
-    case CBM_OP_CALL_REPORT: return call_report(local, &request->report, now_ns, reply);
+    case CBM_OP_CALL_REPORT: return call_report(local, request, now_ns, reply);
     case CBM_OP_STATES:
     case CBM_OP_STATS: return page(local, request, now_ns, &reply->data.page);
     case CBM_OP_RESET: return reset(local, request, now_ns, reply);

@@ -11,7 +11,6 @@
 typedef struct cbm_local {
     cbm_core_manager *manager; /* NULL: none */
     uint8_t incarnation[CBM_ID_SIZE];
-    uint64_t removals; /* breakers removed so far, by reset_manager, remove or expiry */
 } cbm_local;
 
 int cbm_local_init(cbm_local *local);

@@ -86,8 +86,8 @@ static void handle_call_begin(cbm_engine *engine, cbm_caller *caller, const cbm_
 {
     cbm_core_decision decision = {0};
     bool lease_given = (request->given & CBM_FIELD(LEASE_MS)) != 0;
-    int error =
-        cbm_engine_call_begin(engine, caller, request->name, lease_given ? &request->lease_ms : NULL, &decision);
+    int error = cbm_engine_call_begin(engine, caller, request->name, lease_given ? &request->lease_ms : NULL,
+                                      &request->policy, &decision);
     cbm_begin_reply *begin = &reply->data.begin;
 
     if (error) {

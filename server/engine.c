@@ -226,12 +226,13 @@ int cbm_engine_get(cbm_engine *engine, const cbm_caller *caller, const char *nam
 }
 
 int cbm_engine_call_begin(cbm_engine *engine, cbm_caller *caller, const char *name, const uint32_t *lease_ms,
-                          cbm_core_decision *decision)
+                          const cbm_core_policy_request *policy, cbm_core_decision *decision)
 {
     cbm_core_begin begin = {
         .holder = caller->holder,
         .lease_given = lease_ms != NULL,
         .lease_ms = lease_ms ? *lease_ms : 0,
+        .policy = policy,
     };
     int64_t now_ns = enter(engine, caller);
     int error = cbm_core_call_begin(engine->manager, name, &begin, now_ns, decision);

@@ -42,9 +42,9 @@ void cbm_engine_caller_gone(cbm_engine *engine, const cbm_caller *caller);
 
 int cbm_engine_get(cbm_engine *engine, const cbm_caller *caller, const char *name,
                    const cbm_core_policy_request *policy, cbm_core_get_result *result);
-/* lease_ms NULL: the policy's. */
+/* lease_ms NULL: the policy's. `policy`: of a breaker that is created by this. */
 int cbm_engine_call_begin(cbm_engine *engine, cbm_caller *caller, const char *name, const uint32_t *lease_ms,
-                          cbm_core_decision *decision);
+                          const cbm_core_policy_request *policy, cbm_core_decision *decision);
 /* A report that was applied before is answered as it would have been, and not applied. */
 int cbm_engine_call_report(cbm_engine *engine, const cbm_caller *caller, const cbm_report_message *message,
                            cbm_core_state *state);
