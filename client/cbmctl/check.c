@@ -72,7 +72,8 @@ static int judge(const cli_options *options, const check_options *check, const c
     if (!passes && !check->quiet) {
         char when[64];
         retry_text(retry, word, when, sizeof(when));
-        say("%s: %s, %s", name, word, when);
+        const char *note = state_note(state);
+        say("%s: %s%s%s%s, %s", name, word, *note != '\0' ? " (" : "", note, *note != '\0' ? ")" : "", when);
     }
     return passes ? CBMCTL_OK : CBMCTL_REFUSED;
 }

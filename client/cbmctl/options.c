@@ -16,7 +16,7 @@ static const struct argp_option common_options[] = {
      .doc = "Where the broker listens: ipc:///path, a path, or abstract://name. Else $CBM_ADDRESS, else the user's "
             "broker, else "
             "/run/cbm/cbm.sock"},
-    {.name = "json", .key = 'j', .doc = "Write JSON"},
+    {.name = "json", .key = 'j', .doc = "Write JSON, in the shape of the broker's own replies"},
     {.name = "color",
      .key = KEY_COLOR,
      .arg = "WHEN",
@@ -174,6 +174,7 @@ static char *command_doc(const cli_command *command, const cli_spec *spec)
     }
     if (spec->more != NULL)
         fprintf(out, "%s\n\n", spec->more);
+    fputs("Durations are 500ms, 30s, 5m, 2h, 1d; a plain number is seconds.\n\n", out);
     exit_codes_help(out);
     return fclose(out) == 0 ? text : NULL;
 }

@@ -92,7 +92,7 @@ static void add_retry(text_table *table, const json_t *state)
     }
 }
 
-static const char *note_of(const json_t *state)
+const char *state_note(const json_t *state)
 {
     const char *reason = string_of(state, "reason");
     return *reason != '\0' ? reason : string_of(state, "last_error_text");
@@ -130,28 +130,50 @@ void output_states(const json_t *states, const cli_options *options)
             table_cell_add(&table, "", "-");
         else
             table_cell_add(&table, "", "%.*f ms", p99 < 10 ? 1 : 0, p99);
-        table_cell_add(&table, "", "%s", note_of(state));
+        table_cell_add(&table, "", "%s", state_note(state));
     }
     print_table(&table, true, options);
 }
 
 /* ---- dictionaries -------------------------------------------------------------------------------------------------- */
 
+static char *list_text(const json_t *list)
+{
+    char *text = NULL;
+    size_t size = 0, index;
+    json_t *item;
+    FILE *out = open_memstream(&text, &size);
+    if (out == NULL)
+        return NULL;
+    json_array_foreach(list, index, item)
+    {
+        char *other = json_is_string(item) ? NULL : json_dumps(item, JSON_ENCODE_ANY);
+        fprintf(out, "%s%s", index > 0 ? ", " : "", json_is_string(item) ? json_string_value(item) : other);
+        free(other);
+    }
+    return fclose(out) == 0 ? text : NULL;
+}
+
 static void add_value(text_table *table, const char *key, const json_t *value)
 {
     const char *color = strcmp(key, "state") == 0 && json_is_string(value) ? color_of(json_string_value(value)) : "";
     if (json_is_string(value)) {
         table_cell_add(table, color, "%s", json_string_value(value));
-        return;
+    } else if (json_is_number(value) && json_number_value(value) == -1) {
+        table_cell_add(table, color, "-"); /* the wire's word for what is not known, or has no end */
+    } else {
+        char *text =
+            json_is_array(value) ? list_text(value) : json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
+        table_cell_add(table, color, "%s", text != NULL ? text : "?");
+        free(text);
     }
-    char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
-    table_cell_add(table, color, "%s", text != NULL ? text : "?");
-    free(text);
 }
 
 static bool is_empty(const json_t *value)
 {
-    return json_is_string(value) && json_string_length(value) == 0;
+    return (json_is_string(value) && json_string_length(value) == 0) ||
+           (!json_is_string(value) && (json_is_object(value) || json_is_array(value)) &&
+            json_object_size(value) + json_array_size(value) == 0);
 }
 
 /* Members of a nested dictionary follow those beside it, indented below its name. */

@@ -21,6 +21,8 @@ void output_manager(const json_t *stats, const cli_options *options);
 /* Flushes stdout; false after having said that it could not be written. */
 bool output_finish(void);
 
+/* What there is to say about why a breaker stands as it does: the reason of a manual control, or the last error; "" when nothing. */
+const char *state_note(const json_t *state);
 /* "try again in 12.3 s", for retry_after_ms as the wire has it and the state that it belongs to. */
 void retry_text(long long retry_after_ms, const char *state, char *text, size_t size);
 

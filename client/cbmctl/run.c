@@ -89,7 +89,21 @@ static run_permission unprotected(const run_options *run, const char *why)
     return UNPROTECTED;
 }
 
-static run_permission refused(const run_options *run, const cbm_client *client, int error, const cbm_permit *permit,
+/* With why the circuit stands so, if the broker has something to say about that. */
+static void say_refusal(const run_options *run, cbm_client *client, int error, int64_t retry_after_ms)
+{
+    char when[64], what[256];
+    json_t *state = NULL;
+    snprintf(what, sizeof(what), "%s", cbm_last_message());
+    retry_text(retry_after_ms, error == CBM_E_HALF_OPEN_FULL ? "HALF_OPEN" : "", when, sizeof(when));
+    if (error != CBM_E_RATE_LIMITED)
+        broker_state(client, run->common, run->name, &state);
+    const char *note = state_note(state);
+    say("%s: not run, %s%s%s%s; %s", run->name, what, *note != '\0' ? " (" : "", note, *note != '\0' ? ")" : "", when);
+    json_decref(state);
+}
+
+static run_permission refused(const run_options *run, cbm_client *client, int error, const cbm_permit *permit,
                               int *exit_code)
 {
     *exit_code = exit_code_of(error);
@@ -98,10 +112,7 @@ static run_permission refused(const run_options *run, const cbm_client *client, 
     if (error == CBM_E_AWAY) {
         say("%s: not run, the broker cannot be reached: %s", run->name, client != NULL ? cbm_address(client) : "");
     } else if (*exit_code == CBMCTL_REFUSED && permit != NULL) {
-        char when[64];
-        int64_t retry_after_ms = cbm_permit_retry_after_ms(permit);
-        retry_text(retry_after_ms, error == CBM_E_HALF_OPEN_FULL ? "HALF_OPEN" : "", when, sizeof(when));
-        say("%s: not run, %s; %s", run->name, cbm_last_message(), when);
+        say_refusal(run, client, error, cbm_permit_retry_after_ms(permit));
     } else {
         say("%s: not run, %s", run->name, cbm_last_message());
     }
@@ -112,7 +123,7 @@ static run_permission refused(const run_options *run, const cbm_client *client, 
  * What the manager refuses is refused. What keeps it from answering at all (it is full, out of memory, of another version) is no
  * word about the dependency, and is dealt with as if it were away.
  */
-static run_permission after_error(const run_options *run, const cbm_client *client, int error, const cbm_permit *permit,
+static run_permission after_error(const run_options *run, cbm_client *client, int error, const cbm_permit *permit,
                                   int *exit_code)
 {
     int code = exit_code_of(error);
@@ -202,8 +213,7 @@ int command_run(const cli_command *command, cli_options *options, int argc, char
                 "failure. "
                 "Signals reach the command. On a terminal it stays in the shell's job and --timeout signals the "
                 "command alone; "
-                "without one (cron, systemd) --timeout signals all the processes it started.\n\n"
-                "Durations are 500ms, 30s, 5m, 2h; a plain number is seconds.",
+                "without one (cron, systemd) --timeout signals all the processes it started.",
     };
     cli_arguments arguments;
     arguments_parse(command, &spec, options, argc, argv, &arguments);

@@ -204,7 +204,7 @@ Test(cbmctl_run, a_circuit_opened_by_hand_tells_so)
     cbmctl_run(&result, b->address, ARGS("run", "api", "--", "echo", "ran"));
     cr_assert_eq(result.status, 75);
     cr_assert_str_eq(result.out, "");
-    cr_assert(has(result.err, "by hand"));
+    cr_assert(has(result.err, "by hand (moving house)"));
     cr_assert(has(result.err, "until somebody enables it"));
     program_result_deinit(&result);
     broker_free(b);
@@ -443,7 +443,7 @@ static bool is_dead(void *context)
     return state == 'Z';
 }
 
-Test(cbmctl_run, without_a_terminal_nothing_that_the_command_started_outlives_its_timeout)
+Test(cbmctl_run, without_a_terminal_a_timeout_ends_what_the_command_started_too)
 {
     broker *b = broker_start_unlimited();
     background command;
