@@ -43,7 +43,7 @@ static size_t backtrace_length(const uint8_t *payload, size_t size)
 cbm_sp_result cbm_sp_frame_read(const uint8_t *bytes, size_t size, size_t body_max, cbm_sp_frame *frame, size_t *needed)
 {
     uint64_t length;
-    const uint8_t *payload = bytes + CBM_SP_PREFIX_SIZE;
+    const uint8_t *payload;
     size_t backtrace;
 
     if (size > 0 && bytes[0] != FRAME_TYPE)
@@ -52,6 +52,7 @@ cbm_sp_result cbm_sp_frame_read(const uint8_t *bytes, size_t size, size_t body_m
         *needed = CBM_SP_PREFIX_SIZE;
         return CBM_SP_MORE;
     }
+    payload = bytes + CBM_SP_PREFIX_SIZE;
     length = cbm_get_be(bytes + 1, 8);
     if (length < CBM_SP_ID_SIZE)
         return CBM_SP_BROKEN;
