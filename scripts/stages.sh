@@ -50,13 +50,23 @@ choose_launcher() {
 launcher=()
 
 stage_release() {
+    rm -f "$logs/release.built"
     configure_and_build release
+    touch "$logs/release.built"
     run_ctest release release --label-exclude '^tree$'
 }
 
-stage_install() { run_ctest install release --tests-regex '^install'; }
-stage_readme() { run_ctest readme release --tests-regex '^readme'; }
-stage_demo() { run_ctest demo release --tests-regex '^demo'; }
+# One of the tests of the whole tree, on what stage_release built
+run_tree_test() {
+    if [[ ! -f $logs/release.built ]]; then
+        echo "not run: the release build failed"
+        return 1
+    fi
+    run_ctest "$1" release --tests-regex "^$1\$"
+}
+stage_install() { run_tree_test install; }
+stage_readme() { run_tree_test readme; }
+stage_demo() { run_tree_test demo; }
 
 stage_clang() {
     configure_and_build clang

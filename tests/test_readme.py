@@ -5,7 +5,7 @@
 
 Blocks of README.md by the word after the fence: `sh` is run; `output` is what the `sh` before it must have written to stdout
 ("..." stands for any text); `c NAME` is saved as NAME. Commands for the tree itself (`./dev ...`) stand in `text` blocks: other tests
-run those. In PROTOCOL.md the same, where it has such blocks.
+run those. Of PROTOCOL.md, the nngcat commands are run, against a broker at another address.
 """
 import os
 import re
@@ -16,8 +16,10 @@ import sys
 import tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-DOCUMENTS = ["README.md", "proto/PROTOCOL.md"]
-FENCE = re.compile(r"^```(\w+)?(?: +(\S+))?\s*$")
+README = "README.md"
+PROTOCOL = "proto/PROTOCOL.md"
+DOCUMENTED_ADDRESS = "ipc:///run/cbm/cbm.sock"
+FENCE = re.compile(r"^```(\w*) *(.*?)\s*$")
 TIMEOUT_S = 90
 MARK = "\x1e"  # between the outputs of blocks
 
@@ -40,7 +42,7 @@ def blocks_of(document):
         for number, line in enumerate(file.read().split("\n"), 1):
             fence = FENCE.match(line)
             if block is None and fence:
-                block = Block(document, number, fence.group(1) or "", fence.group(2))
+                block = Block(document, number, fence.group(1), fence.group(2))
             elif block is not None and fence:
                 blocks.append(block)
                 block = None
@@ -48,6 +50,23 @@ def blocks_of(document):
                 block.lines.append(line)
     if block is not None:
         raise SystemExit(f"NOT {block.place()}: the block has no end")
+    return blocks
+
+
+def protocol_commands():
+    """The nngcat commands of PROTOCOL.md as blocks, each of which must be answered with success."""
+    start = Block(PROTOCOL, 1, "sh", "")
+    start.lines = ["export CBM_ADDRESS=ipc://$PWD/cbm.sock", 'cbmd --listen "$CBM_ADDRESS" 2>cbmd.log &',
+                   "until cbmctl ping >ping.log 2>&1; do sleep 0.1; done"]
+    blocks = [start]
+    with open(os.path.join(ROOT, PROTOCOL), encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            if line.startswith("    nngcat --req"):
+                block = Block(PROTOCOL, number, "sh", "")
+                block.lines = [f"{line.strip().replace(DOCUMENTED_ADDRESS, '$CBM_ADDRESS')} | jq -e .success >success.log"]
+                blocks.append(block)
+    if len(blocks) == 1:
+        raise SystemExit(f"NOT {PROTOCOL}: no nngcat command is shown")
     return blocks
 
 
@@ -112,12 +131,8 @@ def run(blocks, build, directory):
         return status, stdout.read(), stderr.read()
 
 
-def check(document, build):
+def check(blocks, build):
     """The number of things that are not as the document says."""
-    blocks = blocks_of(document)
-    if not any(block.kind == "sh" for block in blocks):
-        print(f"    {document} shows nothing to run")
-        return 0
     directory = tempfile.mkdtemp(prefix="cbm-readme-")
     try:
         status, stdout, stderr = run(blocks, build, directory)
@@ -144,8 +159,8 @@ def main():
     if len(sys.argv) != 2:
         sys.exit("usage: test_readme.py BUILD_DIRECTORY")
     build = os.path.abspath(sys.argv[1])
-    documents = [document for document in DOCUMENTS if os.path.exists(os.path.join(ROOT, document))]
-    sys.exit(1 if sum(check(document, build) for document in documents) else 0)
+    failures = check(blocks_of(README), build) + check(protocol_commands(), build)
+    sys.exit(1 if failures else 0)
 
 
 main()
