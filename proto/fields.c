@@ -89,9 +89,9 @@ static bool read_seconds(const msgpack_object *value, uint32_t *ms)
 {
     double seconds;
 
-    if (!cbm_object_number(value, &seconds) || seconds < 0 || seconds > (double)(UINT32_MAX / 1000))
+    if (!cbm_object_number(value, &seconds) || seconds < 0 || nearbyint(seconds * 1000) > UINT32_MAX)
         return false;
-    *ms = (uint32_t)lround(seconds * 1000);
+    *ms = (uint32_t)nearbyint(seconds * 1000);
     return true;
 }
 

@@ -102,7 +102,7 @@ fuzz_each_target() {
         corpus=build/fuzz/corpus/$name
         mkdir -p "$corpus"
         local -a seeds=()
-        [[ ! -d tests/fuzz/corpus/$name ]] || seeds=("tests/fuzz/corpus/$name")
+        [[ ! -d tests/fuzz/seeds/$name ]] || seeds=("tests/fuzz/seeds/$name")
         echo "== $name for $1 s"
         if "${launcher[@]}" "$target" -max_total_time="$1" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
             -artifact_prefix="build/fuzz/$name-" "$corpus" "${seeds[@]}"; then
