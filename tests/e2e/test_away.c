@@ -128,6 +128,52 @@ Test(away, open_succeeds_without_a_broker_and_attaches_when_one_appears)
     broker_free(b);
 }
 
+static int succeed(void *argument)
+{
+    ++*(int *)argument;
+    return 0;
+}
+
+Test(away, call_runs_the_function_under_fail_open_and_local_and_not_under_fail_closed)
+{
+    broker *b = broker_start(NULL);
+    const int runs[] = {[CBM_FAIL_OPEN] = 1, [CBM_FAIL_CLOSED] = 0, [CBM_LOCAL] = 1};
+    cbm_client *clients[3];
+    for (int mode = CBM_FAIL_OPEN; mode <= CBM_LOCAL; mode++)
+        clients[mode] = open_plain(b->address, (cbm_when_away)mode);
+    broker_kill(b);
+    for (int mode = CBM_FAIL_OPEN; mode <= CBM_LOCAL; mode++) {
+        int ran = 0, result = -1;
+        int error = cbm_call(clients[mode], "ha_api", succeed, &ran, &result);
+        cr_assert_eq(error, runs[mode] == 1 ? 0 : CBM_E_AWAY, "mode %d: %s", mode, cbm_strerror(error));
+        cr_assert_eq(ran, runs[mode]);
+        cbm_close(clients[mode]);
+    }
+    broker_free(b);
+}
+
+Test(away, a_permit_of_a_broker_that_died_decides_nothing_at_its_successor)
+{
+    broker *b = broker_start(NULL);
+    cbm_client *client = client_open(b->address, CBM_FAIL_CLOSED), *other = client_open(b->address, CBM_FAIL_CLOSED);
+    cbm_policy policy = CBM_POLICY_INIT;
+    policy.failure_threshold = 1;
+    cbm_permit permit;
+    cr_assert_eq(cbm_call_begin(breaker_get(client, "ha_api", &policy), &permit), 0);
+    broker_kill(b);
+    broker_restart(b);
+    cbm_breaker *breaker = breaker_get(other, "ha_api", &policy);
+    cr_assert(wait_until(is_protected, breaker, HARNESS_DEADLINE_MS));
+    int error = cbm_call_report(&permit, CBM_FAILURE);
+    cr_assert(error == 0 || error == CBM_E_AWAY, "%s", cbm_strerror(error));
+    cr_assert(state_is(b->address, "ha_api", "CLOSED"));
+    cr_assert_eq(statistic(b->address, "ha_api", "late_reports"), error == 0 ? 1 : 0);
+    cr_assert_eq(call_once(breaker, CBM_SUCCESS), 0);
+    cbm_close(client);
+    cbm_close(other);
+    broker_free(b);
+}
+
 /* ---- Killed while many are at work ---------------------------------------------------------------------------------- */
 
 #define CLIENTS 8

@@ -68,6 +68,22 @@ Test(log, the_correlation_id_of_a_client_of_the_library_arrives)
     broker_free(b);
 }
 
+Test(log, a_policy_that_differs_from_the_one_in_force_is_told_once)
+{
+    broker *b = start_with_level("info");
+    command(b, "get ha_api failure_threshold=3");
+    for (int i = 0; i < 3; i++)
+        command(b, "get ha_api failure_threshold=4 timeout=30 correlation_id=differing");
+    command(b, "get other");
+    WAIT_LINE(b, "event=created", "breaker=other");
+    WAIT_LINE(b, "event=differs", "breaker=ha_api", "failure_threshold", "timeout_ms", "correlation_id=differing");
+    char *log = broker_log(b);
+    char *first = strstr(log, "event=differs");
+    cr_assert_null(strstr(first + 1, "event=differs"));
+    free(log);
+    broker_free(b);
+}
+
 Test(log, operations_over_the_rate_limit_are_told)
 {
     broker *b = broker_start(&(broker_options){.arguments = {"--rate-limit", "1", "--rate-window-ms", "600000"}});

@@ -177,3 +177,31 @@ Test(many_peers, a_peer_that_never_reads_its_answers_is_not_read_from_and_costs_
     cbm_close(client);
     broker_free(b);
 }
+
+Test(many_peers, requests_that_never_end_cost_their_memory_only_while_their_peers_stay)
+{
+    enum { PEERS = 100, ROUNDS = 6, BODY = 64 * 1024 };
+    broker *b = broker_start_unlimited();
+    worker *w = worker_start(b->address);
+    static uint8_t body[BODY], frame[BODY + 13];
+    size_t size = raw_frame(frame, 1, body, BODY), after_first_kib = 0;
+    count_goal before = {b, broker_descriptors(b)};
+    for (int round = 0; round < ROUNDS; round++) {
+        int held[PEERS];
+        for (int i = 0; i < PEERS; i++) {
+            held[i] = raw_greeted(b->address);
+            cr_assert(raw_send(held[i], frame, size - 1));
+        }
+        cr_assert(worker_progresses(w));
+        for (int i = 0; i < PEERS; i++)
+            close(held[i]);
+        cr_assert(wait_until(descriptors_are_back, &before, HARNESS_DEADLINE_MS), "%d", broker_descriptors(b));
+        if (round == 0)
+            after_first_kib = broker_rss_kib(b);
+    }
+    if (!broker_is_sanitized())
+        cr_assert_leq(broker_rss_kib(b), after_first_kib + BODY * PEERS / 2048, "%zu KiB, %zu after the first round",
+                      broker_rss_kib(b), after_first_kib);
+    cr_assert_eq(worker_stop(w), 0);
+    broker_free(b);
+}

@@ -107,6 +107,36 @@ Test(nng, a_breaker_lives_and_opens_by_nngcat_alone)
     broker_free(b);
 }
 
+static bool is_due(void *context)
+{
+    json_t *state = ask_state(context, "ha_api");
+    bool due = json_is_true(json_object_get(state, "due"));
+    json_decref(state);
+    return due;
+}
+
+/* Each nngcat hangs up at once: its permit lives on by its lease. */
+Test(nng, a_probe_taken_by_one_nngcat_is_reported_by_another)
+{
+    broker *b = broker_start(NULL);
+    free(nngcat_request(b->address, "get ha_api failure_threshold=1 timeout_ms=20 permit_lease_ms=60000"));
+    free(nngcat_request(b->address, "call_report ha_api outcome=failure"));
+    cr_assert(wait_until(is_due, b->address, HARNESS_DEADLINE_MS));
+    char *answer = nngcat_request(b->address, "call_begin ha_api");
+    assert_jq(answer, "[.data.state, .data.probe]", "[\"HALF_OPEN\",true]");
+    char *permit = jq(".data.permit", answer), command[256];
+    free(answer);
+    answer = nngcat_request(b->address, "call_begin ha_api");
+    assert_jq(answer, ".error", "half_open_full");
+    free(answer);
+    snprintf(command, sizeof command, "call_report ha_api permit=%s outcome=success", permit);
+    answer = nngcat_request(b->address, command);
+    assert_jq(answer, ".data.state", "CLOSED");
+    free(answer);
+    free(permit);
+    broker_free(b);
+}
+
 Test(nng, nngcat_is_told_what_is_wrong_with_its_command)
 {
     broker *b = broker_start(NULL);

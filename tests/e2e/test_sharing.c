@@ -126,6 +126,38 @@ Test(sharing, a_process_that_comes_later_finds_the_breaker_open)
     broker_free(b);
 }
 
+static bool is_open(void *context)
+{
+    return state_is(context, "upstream", "OPEN");
+}
+
+/* Nobody asks it meanwhile: it is the broker's own clock that ends the lease. */
+Test(sharing, a_probe_that_is_never_reported_is_missed_until_its_lease_ends)
+{
+    broker *b = broker_start_unlimited();
+    cbm_client *client = client_open(b->address, CBM_FAIL_CLOSED);
+    cbm_policy policy = CBM_POLICY_INIT;
+    policy.failure_threshold = 1;
+    policy.timeout_ms = 100;
+    policy.permit_lease_ms = 300;
+    cbm_breaker *breaker = breaker_get(client, "upstream", &policy);
+    fail_calls(breaker, 1);
+    cbm_permit probe;
+    cr_assert(begin_until_permitted(breaker, &probe, HARNESS_DEADLINE_MS));
+    char *line = broker_wait_log1(b, "event=lease_expired", HARNESS_DEADLINE_MS);
+    cr_assert_not_null(line);
+    free(line);
+    cr_assert(wait_until(is_open, b->address, HARNESS_DEADLINE_MS));
+    cr_assert_eq(cbm_call_report(&probe, CBM_SUCCESS), 0);
+    cr_assert_eq(statistic(b->address, "upstream", "leases_expired"), 1);
+    cr_assert_eq(statistic(b->address, "upstream", "late_reports"), 1, "it came too late to decide");
+    cr_assert(begin_until_permitted(breaker, &probe, HARNESS_DEADLINE_MS));
+    cr_assert_eq(cbm_call_report(&probe, CBM_SUCCESS), 0);
+    cr_assert(state_is(b->address, "upstream", "CLOSED"));
+    cbm_close(client);
+    broker_free(b);
+}
+
 /* ---- The guarantee ------------------------------------------------------------------------------------------------ */
 
 #define ROUNDS 300
