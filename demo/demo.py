@@ -254,7 +254,7 @@ class Demo:
         statistics = breaker["statistics"]
 
         check(THRESHOLD <= len(first) <= THRESHOLD + len(WORKERS) - 1, "all workers stop at the threshold in total",
-              f"{len(first)} requests reached the broken upstream, of them {len(first) - THRESHOLD} already begun")
+              f"{len(first)} requests reached the broken upstream, at most {THRESHOLD + len(WORKERS) - 1} could be under way")
         check(statistics["rejected_calls"] >= len(WORKERS), "every worker was refused without a call",
               f"{statistics['rejected_calls']} refusals")
         check(len(failed_probes) >= FAILED_PROBES, "the broken upstream was probed", f"{len(failed_probes)} times")
@@ -302,7 +302,7 @@ def main():
     try:
         demo.run()
         failed = False
-    except Failed as failure:
+    except (Failed, OSError) as failure:
         print(f"demo: did not happen: {failure}", file=sys.stderr)
     finally:
         demo.clean_up(failed)
