@@ -32,7 +32,7 @@ static void fail(cbm_reply *reply, int error)
 static void set_retry_after(cbm_reply *reply, int64_t retry_after_ns)
 {
     reply->has_retry_after = true;
-    reply->retry_after_ms = retry_after_ns < 0 ? -1 : (retry_after_ns + CBM_CORE_NS_PER_MS - 1) / CBM_CORE_NS_PER_MS;
+    reply->retry_after_ms = cbm_ms_round_up(retry_after_ns);
 }
 
 static void set_field(cbm_reply *reply, const char *field)
@@ -54,6 +54,15 @@ static void fail_policy(cbm_reply *reply, int error, int bad_field)
              field);
     cbm_reply_fail(reply, error, message);
     set_field(reply, field);
+}
+
+static int contradicting_field(const cbm_core_policy_request *request)
+{
+    cbm_core_policy policy;
+    int bad_field = -1;
+
+    (void)cbm_core_policy_resolve(request, &policy, &bad_field);
+    return bad_field;
 }
 
 static void finish_status(cbm_reply *reply, int error)
@@ -90,6 +99,10 @@ static void handle_call_begin(cbm_engine *engine, cbm_caller *caller, const cbm_
                                       &request->policy, &decision);
     cbm_begin_reply *begin = &reply->data.begin;
 
+    if (error == CBM_PROTO_E_INVALID) {
+        fail_policy(reply, error, contradicting_field(&request->policy));
+        return;
+    }
     if (error) {
         fail(reply, error);
         if (error == CBM_PROTO_E_OPEN || error == CBM_PROTO_E_HALF_OPEN_FULL || error == CBM_PROTO_E_FORCED_OPEN ||
@@ -140,16 +153,13 @@ static void handle_call_report(cbm_engine *engine, cbm_caller *caller, const cbm
 static void fill_page(cbm_engine *engine, const cbm_request *request, cbm_reply *reply)
 {
     cbm_page_reply *page = &reply->data.page;
-    size_t limit = request->given & CBM_FIELD(LIMIT) && request->limit ? request->limit : CBM_PAGE_DEFAULT;
 
-    if (limit > CBM_PAGE_MAX)
-        limit = CBM_PAGE_MAX;
-    page->statuses = malloc(limit * sizeof *page->statuses);
+    page->statuses = malloc(request->limit * sizeof *page->statuses);
     if (!page->statuses) {
         fail(reply, CBM_PROTO_E_NOMEM);
         return;
     }
-    cbm_engine_states(engine, request->pattern, request->after, limit, page);
+    cbm_engine_states(engine, request->pattern, request->after, request->limit, page);
 }
 
 static void handle_states(cbm_engine *engine, cbm_caller *caller, const cbm_request *request, cbm_reply *reply)
@@ -266,12 +276,11 @@ static void log_operation(const cbm_caller *caller, const cbm_request *request, 
                           int64_t duration_ns)
 {
     cbm_log_line line;
-    const char *name = request->name[0] ? request->name : request->report.name;
 
     cbm_log_line_begin(&line, CBM_LOG_DEBUG, "operation");
     cbm_log_line_string(&line, "op", request->op < CBM_OP_COUNT ? cbm_operations[request->op].name : "?");
-    if (name[0])
-        cbm_log_line_string(&line, "breaker", name);
+    if (request->name[0])
+        cbm_log_line_string(&line, "breaker", request->name);
     cbm_log_line_int(&line, "duration_us", duration_ns / 1000);
     cbm_log_line_string(&line, "result", cbm_proto_error_name(reply->error));
     if (reply->field[0])
@@ -327,7 +336,6 @@ static int handle_and_encode(cbm_engine *engine, cbm_caller *caller, cbm_request
             return error;
         cbm_reply_deinit(reply);
         request->limit = (uint32_t)(count / 2);
-        request->given |= CBM_FIELD(LIMIT);
     }
 }
 

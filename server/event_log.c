@@ -5,6 +5,7 @@
 
 #include "error.h"
 #include "log.h"
+#include "message.h"
 
 #define REFUSAL_SPACING_NS CBM_CORE_NS_PER_S
 
@@ -50,11 +51,6 @@ static cbm_log_level event_level(const cbm_core_event *event)
     }
 }
 
-static int64_t milliseconds(int64_t ns)
-{
-    return ns < 0 ? -1 : (ns + CBM_CORE_NS_PER_MS - 1) / CBM_CORE_NS_PER_MS;
-}
-
 static void add_differing(cbm_log_line *line, uint32_t differing)
 {
     const cbm_core_policy_field *table = cbm_core_policy_table();
@@ -83,12 +79,12 @@ static void add_fields(cbm_log_line *line, const cbm_core_event *event)
         cbm_log_line_string(line, "cause", cbm_core_cause_name(event->cause));
         cbm_log_line_uint(line, "failures", event->failures);
         if (event->to == CBM_CORE_OPEN)
-            cbm_log_line_int(line, "retry_after_ms", milliseconds(event->retry_after_ns));
+            cbm_log_line_int(line, "retry_after_ms", cbm_ms_round_up(event->retry_after_ns));
         break;
     case CBM_CORE_EVENT_REJECTED:
         cbm_log_line_string(line, "error", cbm_proto_error_name(event->error));
         cbm_log_line_string(line, "state", cbm_core_state_name(event->to));
-        cbm_log_line_int(line, "retry_after_ms", milliseconds(event->retry_after_ns));
+        cbm_log_line_int(line, "retry_after_ms", cbm_ms_round_up(event->retry_after_ns));
         break;
     case CBM_CORE_EVENT_DIFFERS: add_differing(line, event->differing); break;
     default: cbm_log_line_string(line, "state", cbm_core_state_name(event->to)); break;

@@ -92,6 +92,10 @@ static bool set_up(cbm_broker *broker)
     char message[512] = "";
     int error;
 
+    if (options->ready_fd >= 0 && fcntl(options->ready_fd, F_SETFD, FD_CLOEXEC) != 0) {
+        snprintf(message, sizeof message, "--ready-fd %d: %s", options->ready_fd, strerror(errno));
+        goto failed;
+    }
     if (!find_address(options))
         return false;
     if (!cbm_lock_acquire(&broker->lock, &options->address, message, sizeof message))
