@@ -1,5 +1,125 @@
-/* The spec's call() in one, and the words for states, outcomes and causes. */
-#include "cbm_core.h"
+/* The calls: begin, report, and both in one. Who is meant and whether the limiter lets it pass; breaker.c does the rest. */
+#include "manager.h"
+
+/* ---- The two halves of a call --------------------------------------------------------------------------------------- */
+
+static int rate_limited(cbm_core_manager *manager, const char *name, int64_t now_ns, cbm_core_decision *decision)
+{
+    int error = core_manager_check_limit(manager, name, now_ns);
+
+    if (error != CBM_CORE_OK) {
+        decision->retry_after_ns = core_limiter_wait_ns(&manager->limiter, now_ns);
+    }
+    return error;
+}
+
+/* The rest of a begin, once the breaker is found and the limiter has room. */
+static int begin(cbm_core_manager *manager, core_breaker *breaker, const cbm_core_begin *begin_options, int64_t now_ns,
+                 cbm_core_decision *decision)
+{
+    int error = core_breaker_begin(&manager->shared, breaker, begin_options, now_ns, decision);
+
+    if (error != CBM_CORE_E_NOMEM) {
+        core_manager_take_operation(manager, now_ns);
+    }
+    return error;
+}
+
+int cbm_core_call_begin(cbm_core_manager *manager, const char *name, const cbm_core_begin *begin_options,
+                        int64_t now_ns, cbm_core_decision *decision)
+{
+    core_breaker *breaker;
+    int error;
+
+    *decision = (cbm_core_decision){.state = CBM_CORE_CLOSED};
+    if (!core_manager_is_name(name)) {
+        return CBM_CORE_E_INVALID;
+    }
+    now_ns = core_manager_now(manager, now_ns);
+    error = rate_limited(manager, name, now_ns, decision);
+    if (error == CBM_CORE_OK) {
+        error = core_manager_find_or_create(manager, name, begin_options != NULL ? begin_options->policy : NULL, now_ns,
+                                            &breaker);
+    }
+    return error == CBM_CORE_OK ? begin(manager, breaker, begin_options, now_ns, decision) : error;
+}
+
+int cbm_core_call_begin_at(cbm_core_manager *manager, uint32_t slot, uint32_t slot_generation,
+                           const cbm_core_begin *begin_options, int64_t now_ns, cbm_core_decision *decision)
+{
+    core_breaker *breaker = core_registry_at(&manager->registry, slot, slot_generation);
+    int error;
+
+    *decision = (cbm_core_decision){.state = CBM_CORE_CLOSED};
+    if (breaker == NULL) {
+        return CBM_CORE_E_NOT_FOUND;
+    }
+    now_ns = core_manager_now(manager, now_ns);
+    core_breaker_settle(&manager->shared, breaker, now_ns);
+    error = rate_limited(manager, breaker->name, now_ns, decision);
+    decision->state = (cbm_core_state)breaker->state;
+    return error == CBM_CORE_OK ? begin(manager, breaker, begin_options, now_ns, decision) : error;
+}
+
+static bool is_report(const cbm_core_report *report)
+{
+    return (unsigned)report->outcome <= CBM_CORE_IGNORED;
+}
+
+/* The rest of a report, once the breaker is found. */
+static int report_to(cbm_core_manager *manager, core_breaker *breaker, const cbm_core_permit *permit,
+                     const cbm_core_report *report, int64_t now_ns, cbm_core_state *state)
+{
+    core_breaker_report(&manager->shared, breaker, permit, report, now_ns);
+    if (state != NULL) {
+        *state = (cbm_core_state)breaker->state;
+    }
+    return CBM_CORE_OK;
+}
+
+int cbm_core_call_report(cbm_core_manager *manager, const char *name, const cbm_core_permit *permit,
+                         const cbm_core_report *report, int64_t now_ns, cbm_core_state *state)
+{
+    core_breaker *breaker;
+    core_breaker *owner;
+    int error;
+
+    if (!core_manager_is_name(name) || !is_report(report)) {
+        return CBM_CORE_E_INVALID;
+    }
+    now_ns = core_manager_now(manager, now_ns);
+    error = permit == NULL ? core_manager_find_or_create(manager, name, NULL, now_ns, &breaker)
+                           : core_manager_find_existing(manager, name, now_ns, &breaker);
+    if (error != CBM_CORE_OK) {
+        return error;
+    }
+    if (permit != NULL) {
+        owner = core_registry_at(&manager->registry, permit->slot, permit->slot_generation);
+        if (owner != NULL && owner != breaker) {
+            return CBM_CORE_E_INVALID;
+        }
+    }
+    return report_to(manager, breaker, permit, report, now_ns, state);
+}
+
+int cbm_core_call_report_at(cbm_core_manager *manager, const cbm_core_permit *permit, const cbm_core_report *report,
+                            int64_t now_ns, cbm_core_state *state)
+{
+    core_breaker *breaker;
+
+    if (!is_report(report)) {
+        return CBM_CORE_E_INVALID;
+    }
+    breaker = core_registry_at(&manager->registry, permit->slot, permit->slot_generation);
+    if (breaker == NULL) {
+        return CBM_CORE_E_NOT_FOUND;
+    }
+    now_ns = core_manager_now(manager, now_ns);
+    core_breaker_settle(&manager->shared, breaker, now_ns);
+    return report_to(manager, breaker, permit, report, now_ns, state);
+}
+
+/* ---- Both in one ---- */
 
 int cbm_core_call(cbm_core_manager *manager, const char *name, int (*function)(void *argument), void *argument,
                   int64_t (*clock)(void *context), void *clock_context, int *result)
@@ -28,28 +148,33 @@ int cbm_core_call(cbm_core_manager *manager, const char *name, int (*function)(v
     return CBM_CORE_OK;
 }
 
-const char *cbm_core_state_name(cbm_core_state state)
-{
-    static const char *const names[CBM_CORE_STATES] = {
-        "CLOSED", "OPEN", "HALF_OPEN", "FORCED_OPEN", "DISABLED", "METRICS_ONLY",
-    };
+/* ---- Successes counted elsewhere ---- */
 
-    return (unsigned)state < CBM_CORE_STATES ? names[state] : "?";
+bool cbm_core_successes_decide(cbm_core_manager *manager, uint32_t slot, uint32_t slot_generation, int64_t now_ns)
+{
+    core_breaker *breaker = core_registry_at(&manager->registry, slot, slot_generation);
+
+    if (breaker == NULL) {
+        return false;
+    }
+    now_ns = core_manager_now(manager, now_ns);
+    core_breaker_settle(&manager->shared, breaker, now_ns);
+    return core_breaker_successes_decide(breaker, now_ns);
 }
 
-const char *cbm_core_outcome_name(cbm_core_outcome outcome)
+int cbm_core_successes_record(cbm_core_manager *manager, uint32_t slot, uint32_t slot_generation, uint32_t epoch,
+                              uint64_t count, int64_t at_ns, cbm_core_state *state)
 {
-    static const char *const names[] = {"success", "failure", "timeout", "ignored"};
+    core_breaker *breaker = core_registry_at(&manager->registry, slot, slot_generation);
 
-    return (unsigned)outcome < sizeof(names) / sizeof(names[0]) ? names[outcome] : "?";
-}
-
-const char *cbm_core_cause_name(cbm_core_cause cause)
-{
-    static const char *const names[] = {
-        "none",      "rule",     "open_for", "timeout_over",  "probes", "lease",
-        "abandoned", "max_wait", "control",  "control_ended", "reset",  "adopted",
-    };
-
-    return (unsigned)cause < sizeof(names) / sizeof(names[0]) ? names[cause] : "?";
+    if (breaker == NULL) {
+        return CBM_CORE_E_NOT_FOUND;
+    }
+    core_manager_now(manager, at_ns);
+    core_breaker_settle(&manager->shared, breaker, at_ns);
+    core_breaker_successes(&manager->shared, breaker, epoch, count, at_ns);
+    if (state != NULL) {
+        *state = (cbm_core_state)breaker->state;
+    }
+    return CBM_CORE_OK;
 }

@@ -8,7 +8,7 @@
 struct core_policy_entry {
     cbm_core_policy effective; /* first: the calls read it */
     uint32_t references;
-    cbm_core_policy_request request; /* the key */
+    core_policy_layers layers; /* the key */
     UT_hash_handle hh;
 };
 
@@ -17,36 +17,56 @@ const cbm_core_policy *core_policy_of(const core_policy_entry *entry)
     return &entry->effective;
 }
 
-const cbm_core_policy_request *core_policy_request_of(const core_policy_entry *entry)
+const core_policy_layers *core_policy_layers_of(const core_policy_entry *entry)
 {
-    return &entry->request;
+    return &entry->layers;
 }
 
-int core_policy_acquire(core_policy_pool *pool, const cbm_core_policy_request *request, core_policy_entry **entry,
+static int resolve(const core_policy_layers *layers, cbm_core_policy *effective, int *bad_field)
+{
+    cbm_core_policy_request merged;
+
+    core_policy_merge(&merged, &layers->defaults, &layers->asked);
+    core_policy_merge(&merged, &merged, &layers->section);
+    return cbm_core_policy_resolve(&merged, effective, bad_field);
+}
+
+static core_policy_entry *add(core_policy_pool *pool, const core_policy_layers *key, const cbm_core_policy *effective)
+{
+    core_policy_entry *entry = calloc(1, sizeof(*entry));
+
+    if (entry == NULL) {
+        return NULL;
+    }
+    entry->effective = *effective;
+    entry->layers = *key;
+    HASH_ADD(hh, pool->entries, layers, sizeof(entry->layers), entry);
+    if (entry->hh.tbl == NULL) {
+        free(entry);
+        return NULL;
+    }
+    return entry;
+}
+
+int core_policy_acquire(core_policy_pool *pool, const core_policy_layers *layers, core_policy_entry **entry,
                         int *bad_field)
 {
-    static const cbm_core_policy_request nothing;
-    cbm_core_policy_request key;
+    core_policy_layers key;
     core_policy_entry *found;
 
-    core_policy_normalize(&key, request != NULL ? request : &nothing);
+    core_policy_normalize(&key.defaults, &layers->defaults);
+    core_policy_normalize(&key.asked, &layers->asked);
+    core_policy_normalize(&key.section, &layers->section);
     HASH_FIND(hh, pool->entries, &key, sizeof(key), found);
     if (found == NULL) {
         cbm_core_policy effective;
-        int error = cbm_core_policy_resolve(&key, &effective, bad_field);
+        int error = resolve(&key, &effective, bad_field);
 
         if (error != CBM_CORE_OK) {
             return error;
         }
-        found = calloc(1, sizeof(*found));
+        found = add(pool, &key, &effective);
         if (found == NULL) {
-            return CBM_CORE_E_NOMEM;
-        }
-        found->effective = effective;
-        found->request = key;
-        HASH_ADD(hh, pool->entries, request, sizeof(found->request), found);
-        if (found->hh.tbl == NULL) {
-            free(found);
             return CBM_CORE_E_NOMEM;
         }
     }

@@ -11,15 +11,21 @@ struct core_policy_pool {
 };
 typedef struct core_policy_pool core_policy_pool;
 
-/* The effective policy and the request that it was resolved from, which a later change is merged into. */
+/* What a policy is made of; each layer's fields stand above those of the layers before it. */
+typedef struct core_policy_layers {
+    cbm_core_policy_request defaults; /* of the config file */
+    cbm_core_policy_request asked;    /* by who created the breaker or configured it */
+    cbm_core_policy_request section;  /* of the config file */
+} core_policy_layers;
+
 const cbm_core_policy *core_policy_of(const core_policy_entry *entry);
-const cbm_core_policy_request *core_policy_request_of(const core_policy_entry *entry);
+const core_policy_layers *core_policy_layers_of(const core_policy_entry *entry);
 
 /*
- * The entry of a request (NULL: nothing asked for), with one more reference, to be given up by _release. CBM_CORE_E_INVALID
- * with *bad_field as cbm_core_policy_resolve has it, CBM_CORE_E_NOMEM.
+ * The entry of these layers, with one more reference, to be given up by _release. CBM_CORE_E_INVALID with *bad_field as
+ * cbm_core_policy_resolve has it, CBM_CORE_E_NOMEM.
  */
-int core_policy_acquire(core_policy_pool *pool, const cbm_core_policy_request *request, core_policy_entry **entry,
+int core_policy_acquire(core_policy_pool *pool, const core_policy_layers *layers, core_policy_entry **entry,
                         int *bad_field);
 void core_policy_release(core_policy_pool *pool, core_policy_entry *entry);
 

@@ -293,11 +293,12 @@ typedef struct cbm_core_options {
     void (*on_event)(void *context, const cbm_core_event *event);
     void *event_context;
     /*
-     * The config file's word on a breaker: true and fills `request` (given zero-initialised) when a section matches `name`.
-     * Asked when a breaker is created and by cbm_core_reload. The section is then the breaker's whole policy: what a client asks
-     * for has no say in it. False: no section; what `request` holds nevertheless are defaults for the fields that the one
-     * who creates the breaker does not give.
+     * The config file's word on breakers. `configured`: true and fills `request` (given zero-initialised) when a section
+     * matches `name`: the fields it gives win over what anybody asks for. `policy_defaults` (NULL: none; must stay valid) are for
+     * the fields that neither a section nor the one who creates the breaker gives. Both are asked when a breaker is
+     * created and by cbm_core_reload. What contradicts the rest is left out: defaults first, then what was asked for.
      */
+    const cbm_core_policy_request *policy_defaults;
     bool (*configured)(void *context, const char *name, cbm_core_policy_request *request);
     void *configured_context;
 } cbm_core_options;
@@ -447,11 +448,15 @@ CBM_CORE_API int cbm_core_control_set(cbm_core_manager *manager, const char *nam
 CBM_CORE_API int cbm_core_configure(cbm_core_manager *manager, const char *name, const cbm_core_policy_request *policy,
                                     int64_t now_ns, int *bad_field);
 /*
- * Asks options.configured again for every breaker and puts its section in force, state and counts kept. A breaker that has
- * lost its section keeps the policy and is like any other from then on.
+ * Asks options.configured and reads options.policy_defaults again for every breaker and puts what they say in force, state
+ * and counts kept. What was asked for at creation, by a higher policy_version or by configure stands beneath a section and above the
+ * defaults; a breaker that has lost its section goes back to it.
  */
 CBM_CORE_API void cbm_core_reload(cbm_core_manager *manager, int64_t now_ns);
-/* Removes the breakers that match the glob; *removed says how many. Permits of theirs become late. 0 matches is 0, not an error. */
+/*
+ * Removes the breakers that match the glob; *removed says how many. Permits of theirs become late. 0 matches is 0, not an
+ * error; an empty pattern is CBM_CORE_E_INVALID.
+ */
 CBM_CORE_API int cbm_core_remove(cbm_core_manager *manager, const char *pattern, int64_t now_ns, uint64_t *removed);
 
 /* `holder` is gone: each permit it holds is dealt with as its breaker's on_abandon says. */
