@@ -294,12 +294,14 @@ static cbm_client failed = {.backend = &cbm_failed_backend, .failure = CBM_E_NOM
 
 static void open_singleton(void)
 {
-    cbm_open_options options = CBM_OPEN_OPTIONS_INIT;
+    cbm_open_options given = CBM_OPEN_OPTIONS_INIT;
+    cbm_open_options options;
     int error;
 
-    options.when_away = CBM_LOCAL;
-    read_options(&options, &options);
-    error = new_client(&singleton, NULL, &options);
+    given.when_away = CBM_LOCAL;
+    error = read_options(&given, &options);
+    if (!error)
+        error = new_client(&singleton, NULL, &options);
     if (error) {
         failed.failure = error;
         singleton = &failed;

@@ -8,7 +8,7 @@
 /*
  * Copies a caller's struct, whose first member is its size_t size, into one of `size` bytes: an older, smaller one is
  * filled up with zeros. False when it is a newer, larger one with something in it that is not known here, or no struct.
- * NULL gives all zeros.
+ * NULL gives all zeros. The two do not overlap.
  */
 bool cbm_struct_read(void *to, size_t size, const void *from);
 

@@ -5,18 +5,29 @@
 
 #include "fake_broker.h"
 
-cbm_client *open_client(const char *address, cbm_when_away when_away)
+static cbm_client *open_with(const char *address, cbm_when_away when_away, uint32_t call_timeout_ms,
+                             uint32_t timeout_ms)
 {
     cbm_open_options options = CBM_OPEN_OPTIONS_INIT;
     cbm_client *client;
     int error;
 
     options.when_away = when_away;
-    options.call_timeout_ms = CALL_TIMEOUT_MS;
-    options.timeout_ms = TIMEOUT_MS;
+    options.call_timeout_ms = call_timeout_ms;
+    options.timeout_ms = timeout_ms;
     error = cbm_open(&client, address, &options);
     cr_assert_eq(error, 0, "cbm_open: %s", cbm_strerror(error));
     return client;
+}
+
+cbm_client *open_client(const char *address, cbm_when_away when_away)
+{
+    return open_with(address, when_away, PATIENCE_MS / 2, PATIENCE_MS / 2);
+}
+
+cbm_client *open_hurried(const char *address, cbm_when_away when_away)
+{
+    return open_with(address, when_away, CALL_TIMEOUT_MS, TIMEOUT_MS);
 }
 
 cbm_breaker *get_breaker(cbm_client *client, const char *name, const cbm_policy *policy)

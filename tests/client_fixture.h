@@ -12,8 +12,10 @@
 #define SLACK_MS 1500     /* what a busy machine may be late by */
 #define PATIENCE_MS 20000 /* for conditions that will hold, sooner or later */
 
-/* With the deadlines above. Must succeed. */
+/* With deadlines that a busy machine keeps, for tests that are not about deadlines. Must succeed. */
 cbm_client *open_client(const char *address, cbm_when_away when_away);
+/* With the deadlines above, for tests that are. */
+cbm_client *open_hurried(const char *address, cbm_when_away when_away);
 cbm_breaker *get_breaker(cbm_client *client, const char *name, const cbm_policy *policy);
 /* Begins and reports; what begin returned, or else what report did. */
 int call_with(cbm_breaker *breaker, cbm_outcome outcome);

@@ -345,6 +345,33 @@ fake_broker *fake_broker_start(fake_serve *serve, void *context)
     return broker;
 }
 
+static void join_connections(fake_broker *broker)
+{
+    for (;;) {
+        pthread_t thread;
+        bool any;
+
+        pthread_mutex_lock(&broker->lock);
+        any = broker->started > 0;
+        if (any)
+            thread = broker->threads[--broker->started];
+        pthread_mutex_unlock(&broker->lock);
+        if (!any)
+            return;
+        pthread_join(thread, NULL);
+    }
+}
+
+void fake_broker_hang_up(fake_broker *broker)
+{
+    pthread_mutex_lock(&broker->lock);
+    for (int i = 0; i < broker->connections; i++)
+        if (broker->open[i] >= 0)
+            shutdown(broker->open[i], SHUT_RDWR);
+    pthread_mutex_unlock(&broker->lock);
+    join_connections(broker);
+}
+
 void fake_broker_go_away(fake_broker *broker)
 {
     broker->stop = true;
@@ -352,14 +379,7 @@ void fake_broker_go_away(fake_broker *broker)
     pthread_join(broker->acceptor, NULL);
     close(broker->listener);
     unlink(broker->path);
-    pthread_mutex_lock(&broker->lock);
-    for (int i = 0; i < broker->connections; i++)
-        if (broker->open[i] >= 0)
-            shutdown(broker->open[i], SHUT_RDWR);
-    pthread_mutex_unlock(&broker->lock);
-    for (int i = 0; i < broker->started; i++)
-        pthread_join(broker->threads[i], NULL);
-    broker->started = 0;
+    fake_broker_hang_up(broker);
 }
 
 void fake_broker_restart(fake_broker *broker, fake_serve *serve)

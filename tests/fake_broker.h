@@ -33,6 +33,9 @@ void fake_broker_restart(fake_broker *broker, fake_serve *serve);
 /* The first half of that: nobody listens at the address. */
 void fake_broker_go_away(fake_broker *broker);
 
+/* Closes all connections and goes on listening: the same incarnation. */
+void fake_broker_hang_up(fake_broker *broker);
+
 const char *fake_broker_address(const fake_broker *broker);
 void *fake_broker_context(const fake_broker *broker);
 int fake_broker_connections(fake_broker *broker);             /* so far */

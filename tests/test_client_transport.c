@@ -59,7 +59,7 @@ Test(transport, a_full_backlog_costs_one_deadline)
     cr_assert_eq(open_closed(&client, address), CBM_E_AWAY);
     cr_assert_geq(test_clock_ms() - begun_ms, TIMEOUT_MS);
     cr_assert_lt(test_clock_ms() - begun_ms, TIMEOUT_MS + SLACK_MS);
-    client = open_client(address, CBM_FAIL_OPEN);
+    client = open_hurried(address, CBM_FAIL_OPEN);
     costs_nothing_to_call(get_breaker(client, "ha_api", NULL));
     cbm_close(client);
     free(address);
@@ -128,7 +128,7 @@ Test(transport, a_greeting_that_is_late_is_read_on_at_the_next_call_on_the_same_
     atomic_bool go_on = false;
     fake_broker *broker = fake_broker_start(greet_by_halves, &go_on);
     int64_t begun_ms = test_clock_ms();
-    cbm_client *client = open_client(fake_broker_address(broker), CBM_FAIL_OPEN);
+    cbm_client *client = open_hurried(fake_broker_address(broker), CBM_FAIL_OPEN);
 
     cr_assert_geq(test_clock_ms() - begun_ms, TIMEOUT_MS);
     cr_assert_lt(test_clock_ms() - begun_ms, TIMEOUT_MS + SLACK_MS);
@@ -168,7 +168,7 @@ static void answer_the_first_begin_late(fake_peer *peer)
 Test(transport, an_answer_that_comes_after_its_deadline_is_skipped)
 {
     fake_broker *broker = fake_broker_start(answer_the_first_begin_late, NULL);
-    cbm_client *client = open_client(fake_broker_address(broker), CBM_FAIL_CLOSED);
+    cbm_client *client = open_hurried(fake_broker_address(broker), CBM_FAIL_CLOSED);
     cbm_breaker *breaker = get_breaker(client, "ha_api", NULL);
     int64_t begun_ms = test_clock_ms();
     cbm_permit permit;
@@ -186,7 +186,7 @@ Test(transport, an_answer_that_comes_after_its_deadline_is_skipped)
 Test(transport, a_missed_deadline_costs_nothing_more_until_the_broker_is_asked_again)
 {
     fake_broker *broker = fake_broker_start(answer_the_first_begin_late, NULL);
-    cbm_client *client = open_client(fake_broker_address(broker), CBM_FAIL_OPEN);
+    cbm_client *client = open_hurried(fake_broker_address(broker), CBM_FAIL_OPEN);
     cbm_breaker *breaker = get_breaker(client, "ha_api", NULL);
     cbm_permit permit;
 
@@ -317,7 +317,7 @@ static void goes_on_after_half_a_frame(size_t at)
 {
     stutter s = {.at = at};
     fake_broker *broker = fake_broker_start(stutter_at_a_ping, &s);
-    cbm_client *client = open_client(fake_broker_address(broker), CBM_FAIL_CLOSED);
+    cbm_client *client = open_hurried(fake_broker_address(broker), CBM_FAIL_CLOSED);
     int64_t begun_ms = test_clock_ms();
 
     cr_assert_eq(cbm_ping(client), CBM_E_AWAY);
