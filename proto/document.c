@@ -44,7 +44,7 @@ void cbm_document_close(cbm_document *document)
 
 static bool same_key(const msgpack_object_str *one, const msgpack_object_str *other)
 {
-    return one->size == other->size && memcmp(one->ptr, other->ptr, one->size) == 0;
+    return one->size == other->size && (one->size == 0 || memcmp(one->ptr, other->ptr, one->size) == 0);
 }
 
 int cbm_map_check(const msgpack_object *object, const char *what, cbm_fault *fault)

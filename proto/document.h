@@ -1,4 +1,7 @@
-/* Untrusted bytes as a tree of msgpack objects, which point into the bytes. */
+/*
+ * Untrusted bytes as a tree of msgpack objects, which point into the bytes. The pointer of an empty str or bin may be NULL
+ * (seen in msgpack-c 4.0 where it is the first value of a message).
+ */
 #ifndef CBM_PROTO_DOCUMENT_H
 #define CBM_PROTO_DOCUMENT_H
 

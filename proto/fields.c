@@ -67,7 +67,8 @@ static bool read_text(const cbm_field_row *row, const msgpack_object *value, cha
         return false;
     if (row->type == CBM_TYPE_NAME ? !cbm_core_name_valid(text->ptr, text->size) : has_control(text->ptr, text->size))
         return false;
-    memcpy(to, text->ptr, text->size);
+    if (text->size > 0)
+        memcpy(to, text->ptr, text->size);
     to[text->size] = '\0';
     return true;
 }

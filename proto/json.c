@@ -21,7 +21,7 @@ static json_t *to_json(const msgpack_object *object, int *error);
 static json_t *text(const msgpack_object_str *str, int *error)
 {
     if (cbm_utf8_valid(str->ptr, str->size))
-        return json_stringn_nocheck(str->ptr, str->size);
+        return json_stringn_nocheck(str->size > 0 ? str->ptr : "", str->size);
     *error = CBM_PROTO_E_PROTOCOL;
     return NULL;
 }
@@ -72,10 +72,10 @@ static json_t *map_to_json(const msgpack_object *map, int *error)
     }
     json = json_object();
     for (uint32_t i = 0; json && i < map->via.map.size; i++) {
-        const msgpack_object_kv *pair = &map->via.map.ptr[i];
+        const msgpack_object_str *key = &map->via.map.ptr[i].key.via.str;
+        json_t *value = to_json(&map->via.map.ptr[i].val, error);
 
-        if (json_object_setn_new_nocheck(json, pair->key.via.str.ptr, pair->key.via.str.size,
-                                         to_json(&pair->val, error)) != 0) {
+        if (json_object_setn_new_nocheck(json, key->size > 0 ? key->ptr : "", key->size, value) != 0) {
             json_decref(json);
             return NULL;
         }

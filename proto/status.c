@@ -222,7 +222,7 @@ static int read_transitions(const msgpack_object *map, cbm_core_statistics *stat
     for (uint32_t i = 0; !error && i < map->via.map.size; i++) {
         const msgpack_object_str *key = &map->via.map.ptr[i].key.via.str;
         const msgpack_object *value = &map->via.map.ptr[i].val;
-        const char *arrow = memmem(key->ptr, key->size, "->", 2);
+        const char *arrow = key->size > 0 ? memmem(key->ptr, key->size, "->", 2) : NULL;
         int from, to;
 
         if (!arrow)

@@ -350,8 +350,8 @@ int cbm_text_to_request(const void *bytes, size_t size, cbm_buffer *request, cbm
 
     *fault = (cbm_fault){0};
     if (size > CBM_REQUEST_MAX)
-        return cbm_fault_set(fault, CBM_PROTO_E_TOO_LARGE, NULL, "the message has %zu bytes, more than the %zu allowed", size,
-                             CBM_REQUEST_MAX);
+        return cbm_fault_set(fault, CBM_PROTO_E_TOO_LARGE, NULL, "the message has %zu bytes, more than the %zu allowed",
+                             size, CBM_REQUEST_MAX);
     cbm_buffer_init(&command.pairs, CBM_REQUEST_MAX);
     cbm_packer_init(&command.packer, &command.pairs);
     error = read_command(&command);

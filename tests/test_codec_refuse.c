@@ -312,6 +312,7 @@ Test(bytes, with_a_key_that_stands_twice)
     /* op twice; a key that nobody knows twice; name twice in one of the reports */
     cr_assert(strstr(refuse_hex("82 a26f70 a470696e67 a26f70 a470696e67").message, "\"op\" stands twice"));
     cr_assert(strstr(refuse_hex("83 a26f70 a470696e67 a178 01 a178 01").message, "\"x\" stands twice"));
+    cr_assert(strstr(refuse_hex("83 a0 01 a0 01 a26f70 a470696e67").message, "\"\" stands twice"));
     cr_assert_str_eq(
         refuse_hex("82 a26f70 ab63616c6c5f7265706f7274 a77265706f727473 91 82 a46e616d65 a161 a46e616d65 a161").field,
         "reports[0]");

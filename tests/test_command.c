@@ -267,6 +267,23 @@ Test(json, has_bytes_as_hex_and_numbers_as_people_write_them)
                 "{\"permit\":\"00ff7f\",\"rate\":33.3,\"p50\":12.5,\"empty\":\"\"}\n");
 }
 
+/* msgpack-c gives an empty text that is the first of a message no address. */
+Test(json, of_an_empty_text_is_an_empty_text)
+{
+    static const struct {
+        const char *hex, *json;
+    } cases[] = {{"a0", "\"\"\n"}, {"81 a0 a0", "{\"\":\"\"}\n"}, {"91 a0", "[\"\"]\n"}, {"c400", "\"\"\n"}};
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        cbm_buffer bytes = wire_bytes(cases[i].hex);
+        char *json = wire_json(&bytes);
+
+        cr_assert_str_eq(json, cases[i].json);
+        free(json);
+        cbm_buffer_deinit(&bytes);
+    }
+}
+
 Test(json, of_what_has_no_json_is_refused)
 {
     static const char *const refused[] = {
