@@ -154,9 +154,8 @@ static run_permission take_permit(const run_options *run, cbm_client *client, cb
         char why[256];
         snprintf(why, sizeof(why), "the broker cannot be reached: %s", cbm_address(client));
         unprotected(run, why);
-        return PERMITTED;
     }
-    return PERMITTED;
+    return PERMITTED; /* reported also when it is unprotected: the broker may be back by then */
 }
 
 /* ---- the command ----------------------------------------------------------------------------------------------------- */

@@ -223,49 +223,6 @@ Test(cbmctl_run, the_rate_limit_refuses_too)
     broker_free(b);
 }
 
-/* ---- without a broker -------------------------------------------------------------------------------------------------- */
-
-Test(cbmctl_run, without_a_broker_the_command_runs_with_one_line_of_warning)
-{
-    const char *nowhere = "ipc:///nonexistent/cbm.sock";
-    program_result result;
-    cbmctl_run(&result, nowhere, ARGS("run", "api", "--", "sh", "-c", "echo ran; exit 3"));
-    cr_assert_eq(result.status, 3);
-    cr_assert_str_eq(result.out, "ran\n");
-    cr_assert(has(result.err, "cbmctl: api: "));
-    cr_assert(has(result.err, "without protection"));
-    cr_assert(has(result.err, nowhere), "it tells where it looked");
-    cr_assert_eq(strchr(result.err, '\n'), result.err + strlen(result.err) - 1);
-    program_result_deinit(&result);
-    cbmctl_run(&result, nowhere, ARGS("run", "api", "--quiet", "--", "echo", "ran"));
-    cr_assert_eq(result.status, 0);
-    cr_assert_str_eq(result.err, "");
-    program_result_deinit(&result);
-}
-
-Test(cbmctl_run, fail_closed_runs_nothing_without_a_broker)
-{
-    program_result result;
-    cbmctl_run(&result, "ipc:///nonexistent/cbm.sock", ARGS("run", "api", "--fail-closed", "--", "echo", "ran"));
-    cr_assert_eq(result.status, 69);
-    cr_assert_str_eq(result.out, "");
-    cr_assert(*result.err != '\0');
-    program_result_deinit(&result);
-}
-
-Test(cbmctl_run, a_report_that_cannot_be_delivered_is_warned_of_and_changes_no_status)
-{
-    broker *b = broker_start_unlimited();
-    background command;
-    background_cbmctl(&command, BACKGROUND_NO_TERMINAL, b->address,
-                      ARGS("run", "api", "--", "sh", "-c", "echo out; cat; exit 4"));
-    cr_assert(background_says(&command, "out"));
-    broker_kill(b);
-    cr_assert_eq(background_end(&command), 4);
-    cr_assert(has(command.text, "could not be reported"));
-    broker_free(b);
-}
-
 /* ---- what the command finds ------------------------------------------------------------------------------------------- */
 
 Test(cbmctl_run, input_and_output_pass_through_untouched)

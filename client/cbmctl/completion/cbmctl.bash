@@ -5,7 +5,7 @@ _cbmctl_names() {
 }
 
 _cbmctl() {
-    local word=${COMP_WORDS[COMP_CWORD]} command= help= i
+    local word=${COMP_WORDS[COMP_CWORD]} command='' help='' i
     local commands="run check report get states stats reset reset-all reset-manager configure remove force-open disable
         metrics-only enable ping info command"
     COMPREPLY=()
@@ -21,7 +21,7 @@ _cbmctl() {
     done
     case $word in
     -*)
-        help=$(cbmctl $command --help 2>/dev/null)
+        help=$(cbmctl ${command:+"$command"} --help 2>/dev/null)
         mapfile -t COMPREPLY < <(compgen -W "$(grep -oE -- '--[a-z][a-z-]+' <<<"$help")" -- "$word")
         return
         ;;
