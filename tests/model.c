@@ -14,6 +14,7 @@ static model_epoch *new_epoch(model *m, cbm_core_state state, cbm_core_cause cau
 void model_init(model *m, const cbm_core_policy *policy, int64_t now_ns)
 {
     m->policy = *policy;
+    m->policy_since_ns = now_ns;
     m->now_ns = now_ns;
     m->epochs_count = m->records_count = m->permits_count = 0;
     m->rejected = m->half_open_rejected = m->released = 0;
@@ -84,11 +85,14 @@ static void record(model *m, model_record what)
 
 /* ---- Time's own work ---- */
 
+/* A maximum wait that a new policy finds over already is over from then on. */
 static int64_t half_open_ends(const model *m)
 {
-    return model_now(m)->state == CBM_CORE_HALF_OPEN && m->policy.half_open_max_wait_ms > 0
-               ? model_now(m)->began_ns + history_ms(m->policy.half_open_max_wait_ms)
-               : CBM_CORE_NEVER_NS;
+    if (model_now(m)->state != CBM_CORE_HALF_OPEN || m->policy.half_open_max_wait_ms == 0) {
+        return CBM_CORE_NEVER_NS;
+    }
+    int64_t ends_ns = model_now(m)->began_ns + history_ms(m->policy.half_open_max_wait_ms);
+    return ends_ns > m->policy_since_ns ? ends_ns : m->policy_since_ns;
 }
 
 int64_t model_next_deadline(const model *m)
@@ -170,9 +174,11 @@ int model_begin(model *m, uint64_t holder, int64_t lease_ms, int64_t now_ns, int
     return 0;
 }
 
+/* METRICS_ONLY shows what CLOSED would do. */
 static bool is_lumped(const model *m, cbm_core_outcome outcome)
 {
-    if (history_is_window(m) || model_now(m)->state != CBM_CORE_CLOSED || !history_is_failure(outcome)) {
+    bool closed = model_now(m)->state == CBM_CORE_CLOSED || model_now(m)->state == CBM_CORE_METRICS_ONLY;
+    if (history_is_window(m) || !closed || !history_is_failure(outcome)) {
         return false;
     }
     for (int i = m->records_count - 1; i >= 0; i--) {
@@ -216,11 +222,43 @@ void model_report(model *m, int number, const cbm_core_report *report, int64_t n
     what.lumped = is_lumped(m, report->outcome);
     what.counts = report->outcome != CBM_CORE_IGNORED && !what.lumped;
     record(m, what);
+    model_record *last = &m->records[m->records_count - 1];
+    last->opens = what.counts && state != CBM_CORE_HALF_OPEN && history_rule_opens(m, history_epoch(m), m->now_ns);
     if (open_for > 0 && state != CBM_CORE_METRICS_ONLY) {
         new_epoch(m, CBM_CORE_OPEN, CBM_CORE_CAUSE_OPEN_FOR, m->now_ns)->open_until_ns = m->now_ns + open_for;
-    } else if (state == CBM_CORE_CLOSED && what.counts && history_rule_opens(m, history_epoch(m), m->now_ns)) {
+    } else if (state == CBM_CORE_CLOSED && last->opens) {
         open_by_rule(m, CBM_CORE_CAUSE_RULE, m->now_ns);
     } else if (state == CBM_CORE_HALF_OPEN && what.counts) {
+        decide_half_open(m, CBM_CORE_CAUSE_PROBES, m->now_ns);
+    }
+}
+
+/* What the rule can no longer see it does not see again, however large a later policy makes its window. */
+static void forget_the_old(model *m)
+{
+    bool seen[MODEL_MAX];
+    for (int i = 0; i < m->records_count; i++) {
+        seen[i] = m->records[i].epoch == history_epoch(m) && history_is_seen(m, i, m->now_ns);
+    }
+    for (int i = 0; i < m->records_count; i++) {
+        m->records[i].forgotten = !seen[i];
+    }
+}
+
+void model_configure(model *m, const cbm_core_policy *policy, int64_t now_ns)
+{
+    model_settle(m, now_ns);
+    bool records = model_now(m)->state == CBM_CORE_CLOSED || model_now(m)->state == CBM_CORE_METRICS_ONLY;
+    if (records) {
+        forget_the_old(m);
+    }
+    m->policy = *policy;
+    m->policy_since_ns = m->now_ns;
+    if (records) {
+        forget_the_old(m);
+    }
+    model_settle(m, now_ns);
+    if (model_now(m)->state == CBM_CORE_HALF_OPEN) {
         decide_half_open(m, CBM_CORE_CAUSE_PROBES, m->now_ns);
     }
 }

@@ -26,7 +26,9 @@ typedef struct model_record {
     cbm_core_outcome outcome;
     uint64_t count;
     bool slow;
-    bool counts; /* the rule sees it */
+    bool counts;    /* the rule sees it */
+    bool forgotten; /* it did, until a new policy made its window smaller */
+    bool opens;     /* ... and says open, asked after it */
     bool late;
     bool lumped;
     bool lease;     /* not reported: a lease ran out */
@@ -43,6 +45,7 @@ typedef struct model_permit {
 
 typedef struct model {
     cbm_core_policy policy;
+    int64_t policy_since_ns;
     int64_t now_ns;
     int epochs_count, records_count, permits_count;
     uint64_t rejected, half_open_rejected, released;
@@ -61,6 +64,8 @@ void model_report(model *m, int permit, const cbm_core_report *report, int64_t n
 void model_reset(model *m, int64_t now_ns);
 void model_control(model *m, cbm_core_control control, uint32_t for_ms, int64_t now_ns);
 void model_holder_gone(model *m, uint64_t holder, int64_t now_ns);
+/* Not for another rule. Other window sizes and thresholds: in CLOSED and METRICS_ONLY only. */
+void model_configure(model *m, const cbm_core_policy *policy, int64_t now_ns);
 /* What falls due up to now happens, each at its own time. */
 void model_settle(model *m, int64_t now_ns);
 

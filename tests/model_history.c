@@ -38,32 +38,55 @@ static bool within(const model *m, const model_record *record, int64_t at_ns)
     }
 }
 
-/* What counts of one epoch, seen at at_ns, newest first. HALF_OPEN forgets nothing while it lasts. */
+/* Whether the rule sees no further than what is counted already, `record` being the next older one. */
+static bool is_full(const model *m, const model_record *record, const history_tally *t)
+{
+    switch (m->policy.rule) {
+    case CBM_CORE_RULE_CONSECUTIVE: return !history_is_failure(record->outcome);
+    case CBM_CORE_RULE_FAILURES: return t->failures == m->policy.failure_threshold; /* so many are kept, no more */
+    case CBM_CORE_RULE_COUNT_WINDOW: return t->calls == m->policy.window_size;
+    default: return false;
+    }
+}
+
+/*
+ * Goes through what counts of one epoch, newest first, as far as the rule sees it; HALF_OPEN forgets nothing while it lasts.
+ * Stops at record `until`, found or not; -1: at the end.
+ */
+static bool look_back(const model *m, int epoch, int64_t at_ns, int until, history_tally *t)
+{
+    bool half_open = m->epochs[epoch].state == CBM_CORE_HALF_OPEN;
+    for (int i = m->records_count - 1; i >= 0; i--) {
+        const model_record *record = &m->records[i];
+        if (record->epoch != epoch || !record->counts || record->forgotten ||
+            (!half_open && !within(m, record, at_ns))) {
+            continue;
+        }
+        if (!half_open && is_full(m, record, t)) {
+            return false;
+        }
+        if (i == until) {
+            return true;
+        }
+        t->calls++;
+        t->failures += history_is_failure(record->outcome);
+        t->successes += !history_is_failure(record->outcome);
+        t->slow += record->slow;
+    }
+    return false;
+}
+
 history_tally history_look_back(const model *m, int epoch, int64_t at_ns)
 {
     history_tally t = {0};
-    for (int i = m->records_count - 1; i >= 0; i--) {
-        const model_record *record = &m->records[i];
-        if (record->epoch != epoch || !record->counts) {
-            continue;
-        }
-        if (m->epochs[epoch].state != CBM_CORE_HALF_OPEN) {
-            if (!within(m, record, at_ns)) {
-                continue;
-            }
-            if (m->policy.rule == CBM_CORE_RULE_COUNT_WINDOW && t.calls == m->policy.window_size) {
-                break;
-            }
-            if (m->policy.rule == CBM_CORE_RULE_CONSECUTIVE && !history_is_failure(record->outcome)) {
-                break;
-            }
-        }
-        t.calls++;
-        t.failures += history_is_failure(record->outcome);
-        t.successes += !history_is_failure(record->outcome);
-        t.slow += record->slow;
-    }
+    look_back(m, epoch, at_ns, -1, &t);
     return t;
+}
+
+bool history_is_seen(const model *m, int record, int64_t at_ns)
+{
+    history_tally t = {0};
+    return look_back(m, m->records[record].epoch, at_ns, record, &t);
 }
 
 bool history_rates_open(const model *m, history_tally t)

@@ -15,6 +15,7 @@ int history_epoch(const model *m); /* the present one */
 
 /* What counts of one epoch, seen at at_ns. HALF_OPEN forgets nothing while it lasts. */
 history_tally history_look_back(const model *m, int epoch, int64_t at_ns);
+bool history_is_seen(const model *m, int record, int64_t at_ns); /* by the rule */
 bool history_rates_open(const model *m, history_tally t);
 bool history_rule_opens(const model *m, int epoch, int64_t at_ns);
 uint64_t history_needed_probes(const model *m);

@@ -43,20 +43,26 @@ int model_moments(const model *m, int64_t moments[], int limit)
     return count;
 }
 
-/* The failures that count now; what opened the breaker stays in sight until CLOSED. */
-static uint64_t failures(const model *m)
+/* What the rule has recorded; what opened the breaker stays in sight, as it stood then, through OPEN and HALF_OPEN. */
+static history_tally recorded(const model *m)
 {
     int epoch = history_epoch(m);
-    if (history_is_window(m) || m->epochs[epoch].state == CBM_CORE_CLOSED ||
-        m->epochs[epoch].state == CBM_CORE_METRICS_ONLY) {
-        return history_look_back(m, epoch, m->now_ns).failures;
+    int64_t at_ns = m->now_ns;
+    while (m->epochs[epoch].state == CBM_CORE_OPEN || m->epochs[epoch].state == CBM_CORE_HALF_OPEN) {
+        at_ns = m->epochs[epoch--].began_ns;
     }
-    while (epoch > 0 && (m->epochs[epoch].state == CBM_CORE_OPEN || m->epochs[epoch].state == CBM_CORE_HALF_OPEN)) {
-        epoch--;
+    return history_look_back(m, epoch, at_ns);
+}
+
+/* METRICS_ONLY: whether the rule would have opened at some outcome of this epoch. */
+static bool would_open(const model *m)
+{
+    for (int i = 0; i < m->records_count; i++) {
+        if (m->records[i].epoch == history_epoch(m) && m->records[i].opens) {
+            return true;
+        }
     }
-    return m->epochs[epoch].state == CBM_CORE_CLOSED
-               ? history_look_back(m, epoch, m->epochs[epoch + 1].began_ns).failures
-               : 0;
+    return false;
 }
 
 static void fill_statistics(const model *m, cbm_core_statistics *s)
@@ -96,26 +102,13 @@ static int64_t last_failure_ns_ago(const model *m)
     return -1;
 }
 
-/* METRICS_ONLY: whether the rule, asked after some outcome of this epoch, would have opened. */
-static bool would_open(model *m)
-{
-    bool opens = false;
-    int all = m->records_count;
-    for (m->records_count = 1; m->records_count <= all && !opens; m->records_count++) {
-        const model_record *last = &m->records[m->records_count - 1];
-        opens = last->epoch == history_epoch(m) && last->counts && history_rule_opens(m, last->epoch, last->at_ns);
-    }
-    m->records_count = all;
-    return opens;
-}
-
 void model_status(model *m, int64_t now_ns, cbm_core_status *status)
 {
     model_settle(m, now_ns);
     const model_epoch *now = model_now(m);
     status->state = now->state;
     status->epoch = (uint32_t)history_epoch(m);
-    status->failures = (uint32_t)failures(m);
+    status->failures = (uint32_t)recorded(m).failures;
     status->permits_out = (uint32_t)history_permits_out(m);
     status->due = now->state == CBM_CORE_OPEN && m->now_ns >= now->open_until_ns;
     status->retry_after_ns = 0;
@@ -129,7 +122,8 @@ void model_status(model *m, int64_t now_ns, cbm_core_status *status)
     }
     status->control_ends_ns = now->control_ends_ns == CBM_CORE_NEVER_NS ? 0 : now->control_ends_ns - m->now_ns;
     status->would_open = now->state == CBM_CORE_METRICS_ONLY && would_open(m);
-    history_tally t = history_look_back(m, history_epoch(m), m->now_ns);
+    history_tally t =
+        now->state == CBM_CORE_HALF_OPEN ? history_look_back(m, history_epoch(m), m->now_ns) : recorded(m);
     uint64_t enough = now->state == CBM_CORE_HALF_OPEN ? history_needed_probes(m) : m->policy.minimum_calls;
     bool rated = history_is_window(m) && t.calls > 0 && t.calls >= enough;
     status->calls = history_is_window(m) ? t.calls : 0;

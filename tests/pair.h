@@ -19,6 +19,7 @@ typedef enum step_kind {
     STEP_CONTROL,     /* control, ms: for how long */
     STEP_HOLDER_GONE, /* holder */
     STEP_TICK,
+    STEP_CONFIGURE, /* which field, ms: its value in steps of the field */
 } step_kind;
 
 #define OLDEST (-1) /* permit that is not reported yet */
@@ -45,8 +46,5 @@ void pair_start(const cbm_core_policy_request *request, int64_t into_second_ns, 
 bool pair_do(const step *step);
 /* How many permits were given since the start. */
 int pair_permits(void);
-
-/* A test's size: the environment's CBM_TEST_<name> or `standard`. */
-uint64_t test_number(const char *name, uint64_t standard);
 
 #endif

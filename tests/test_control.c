@@ -127,6 +127,36 @@ Test(metrics_only, shows_that_the_rule_would_open_and_opens_nothing)
     cr_assert_eq(statistics().rejected_calls, 0);
 }
 
+Test(metrics_only, keeps_in_sight_that_the_rule_would_have_opened)
+{
+    given("failure_threshold=2");
+    control(CBM_CORE_CONTROL_METRICS_ONLY, 0);
+    fail(2);
+    succeed(10);
+    cr_assert(status().would_open);
+    control(CBM_CORE_CONTROL_METRICS_ONLY, 0);
+    cr_assert_not(status().would_open);
+}
+
+Test(metrics_only, looks_at_what_comes_from_then_on)
+{
+    given("failure_threshold=3");
+    fail(2);
+    control(CBM_CORE_CONTROL_METRICS_ONLY, 0);
+    cr_assert_eq(status().failures, 0);
+    fail(2);
+    cr_assert_not(status().would_open);
+}
+
+Test(metrics_only, takes_reports_without_a_permit_into_the_statistics_only)
+{
+    given("failure_threshold=1");
+    control(CBM_CORE_CONTROL_METRICS_ONLY, 0);
+    observe(CBM_CORE_FAILURE);
+    cr_assert_not(status().would_open);
+    cr_assert_eq(statistics().failed_calls, 1);
+}
+
 Test(metrics_only, shows_the_rates_of_a_window)
 {
     given("rule=count_window window_size=10 minimum_calls=4 failure_rate=50");

@@ -1,7 +1,6 @@
 /* The manager's rate limiter: exact, over a window that slides, and at the edges of it. */
 #include "core_fixture.h"
-
-#include <stdlib.h>
+#include "random.h"
 
 TestSuite(limiter, .fini = end_of_test);
 
@@ -199,40 +198,49 @@ Test(limiter, is_empty_after_a_reset_of_the_manager)
 
 /* ---- against a list of every time ---- */
 
+static int in_window(const int64_t *passed, int count, int64_t window_ns)
+{
+    int found = 0;
+    while (found < count && now_ns - passed[count - 1 - found] < window_ns) {
+        found++;
+    }
+    return found;
+}
+
+/* To when the oldest in the window leaves it, or just before or after; or a little further. */
+static void advance_at_random(const int64_t *oldest, int64_t window_ns, int64_t most)
+{
+    int64_t leaves_ns = oldest ? *oldest + window_ns - 1 + (int64_t)random_below(3) : 0;
+    if (random_below(4) == 0 && leaves_ns > now_ns) {
+        now_ns = leaves_ns;
+    } else if (random_below(3) > 0) {
+        advance_ns((int64_t)random_below((uint32_t)(window_ns / most)));
+    }
+}
+
 Test(limiter, agrees_with_a_list_of_all_operations_over_random_times)
 {
     enum { OPERATIONS = 20000 };
     static int64_t passed[OPERATIONS];
-    for (uint32_t most = 1; most <= 40; most += 13) {
-        given_limit(most, 7);
-        int count = 0;
-        uint64_t random = 88172645463325252u + most;
+    const int64_t window_ns = 7 * MS;
+    random_seed_from_environment();
+    for (int most = 1; most <= 40; most += 13) {
+        given_limit((uint32_t)most, 7);
+        int count = 0, refused = 0;
         for (int i = 0; i < OPERATIONS; i++) {
-            random ^= random << 13, random ^= random >> 7, random ^= random << 17;
-            int64_t steps[] = {0,
-                               0,
-                               1,
-                               7 * MS - 1,
-                               7 * MS,
-                               7 * MS + 1,
-                               (int64_t)(random >> 8) % MS,
-                               (int64_t)(random >> 8) % (14 * MS)};
-            int64_t step = steps[random % 8];
-            advance_ns(random % 3 == 0 && count > 0 && passed[count - 1] + 7 * MS > now_ns
-                           ? passed[count - 1] + 7 * MS - now_ns
-                           : step / 8);
-            uint32_t in_window = 0;
-            for (int k = count - 1; k >= 0 && now_ns - passed[k] < 7 * MS; k--) {
-                in_window++;
-            }
-            cr_assert_eq(stats().current_rate_limit_size, in_window);
-            int expected = in_window < most ? 0 : CBM_CORE_E_RATE_LIMITED;
-            cr_assert_eq(get("a"), expected);
-            if (expected == 0) {
+            int inside = in_window(passed, count, window_ns);
+            advance_at_random(inside > 0 ? &passed[count - inside] : NULL, window_ns, most);
+            inside = in_window(passed, count, window_ns);
+            cr_assert_eq(stats().current_rate_limit_size, inside);
+            cr_assert_eq(get("a"), inside < most ? 0 : CBM_CORE_E_RATE_LIMITED);
+            if (inside < most) {
                 passed[count++] = now_ns;
+            } else {
+                refused++;
             }
         }
-        cr_assert_gt(stats().rate_limited_count, 100);
+        cr_assert_eq(stats().rate_limited_count, refused);
+        cr_assert(refused > OPERATIONS / 20 && count > OPERATIONS / 20, "%d refused, %d passed", refused, count);
         end_of_test();
     }
 }

@@ -1,11 +1,9 @@
-/* The manager: get, what differs, the config file's word, configure, remove. */
+/* The manager: get, what differs, remove. */
 #include "core_fixture.h"
 
 #include <string.h>
 
 TestSuite(get, .fini = end_of_test);
-TestSuite(configured, .fini = end_of_test);
-TestSuite(configure, .fini = end_of_test);
 TestSuite(remove_breakers, .fini = end_of_test);
 
 static cbm_core_get_result get(const char *name, const char *policy)
@@ -162,174 +160,27 @@ Test(get, gives_breakers_that_know_nothing_of_each_other)
     cr_assert_eq(get("b", NULL).status.state, CBM_CORE_CLOSED);
 }
 
-/* ---- the config file's word ---- */
-
-static const char *section = "failure_threshold=2 timeout_ms=7000";
-
-static bool say_section(void *context, const char *name, cbm_core_policy_request *request)
+Test(get, has_a_begin_bring_the_policy_of_a_breaker_that_it_creates)
 {
-    (void)context;
-    if (!section || strncmp(name, "ha_", 3) != 0) {
-        return false;
-    }
-    *request = policy_of(section);
-    return true;
-}
-
-static void given_section(const char *words)
-{
-    section = words;
-    given_manager(&(cbm_core_options){.no_rate_limit = true, .configured = say_section});
-}
-
-Test(configured, wins_over_the_policy_that_is_asked_for)
-{
-    given_section("failure_threshold=2 timeout_ms=7000");
-    cbm_core_get_result result = get("ha_api", "failure_threshold=9");
-    cr_assert(result.created);
-    cr_assert_eq(result.policy_source, CBM_CORE_SOURCE_CONFIG);
-    cr_assert_eq(result.differing, bit("failure_threshold"));
-    cr_assert_eq(result.status.policy.failure_threshold, 2);
-    cr_assert_eq(result.status.policy.timeout_ms, 7000);
-    cr_assert_eq(result.status.policy_source, CBM_CORE_SOURCE_CONFIG);
-}
-
-Test(configured, wins_over_a_higher_version)
-{
-    given_section("failure_threshold=2");
-    get("ha_api", NULL);
-    get("ha_api", "failure_threshold=9 policy_version=100");
-    cr_assert_eq(get("ha_api", NULL).status.policy.failure_threshold, 2);
-}
-
-Test(configured, says_nothing_of_other_names)
-{
-    given_section("failure_threshold=2");
-    cbm_core_get_result result = get("b", "failure_threshold=9");
-    cr_assert_eq(result.policy_source, CBM_CORE_SOURCE_CREATED);
-    cr_assert_eq(result.status.policy.failure_threshold, 9);
-}
-
-Test(configured, holds_for_breakers_that_a_call_creates)
-{
-    given_section("failure_threshold=2");
+    given("");
+    cbm_core_policy_request request = policy_of("failure_threshold=7");
+    cbm_core_begin how = {.policy = &request};
     cbm_core_decision decision;
-    cbm_core_begin by_nobody = {0};
-    cr_assert_eq(cbm_core_call_begin(manager, "ha_api", &by_nobody, now_ns, &decision), 0);
-    cr_assert_eq(get("ha_api", NULL).status.policy.failure_threshold, 2);
-}
-
-Test(configured, anew_changes_policies_and_keeps_state_and_counts)
-{
-    given_section("failure_threshold=5");
-    get("ha_api", NULL);
-    cbm_core_report failure = {.outcome = CBM_CORE_FAILURE, .duration_ns = -1};
-    cr_assert_eq(cbm_core_call_report(manager, "ha_api", NULL, &failure, now_ns, NULL), 0);
-    section = "failure_threshold=2";
-    cbm_core_reload(manager, now_ns);
-    cbm_core_status now = get("ha_api", NULL).status;
-    cr_assert_eq(now.policy.failure_threshold, 2);
-    cr_assert_eq(now.failures, 1);
-    cr_assert_eq(count_events(CBM_CORE_EVENT_POLICY_CHANGED), 1);
-    cr_assert_eq(cbm_core_call_report(manager, "ha_api", NULL, &failure, now_ns, NULL), 0);
-    cr_assert_eq(get("ha_api", NULL).status.state, CBM_CORE_OPEN);
-}
-
-Test(configured, breakers_do_not_expire)
-{
-    given_section("expire_after_s=10");
-    get("ha_api", NULL);
-    get("other", "expire_after_s=10");
-    advance_ms(3600000);
-    tick_all();
-    cr_assert(exists("ha_api"));
-    cr_assert_not(exists("other"));
-}
-
-/* ---- configure ---- */
-
-static int configure(const char *name, const char *policy, int *bad_field)
-{
-    cbm_core_policy_request request = policy_of(policy);
-    return cbm_core_configure(manager, name, &request, now_ns, bad_field);
-}
-
-Test(configure, changes_the_given_fields_and_keeps_the_others_state_and_counts)
-{
-    given("failure_threshold=5 timeout_ms=1000 jitter=0.5");
-    fail(2);
-    uint32_t epoch = status().epoch;
-    int bad_field;
-    cr_assert_eq(configure("a", "failure_threshold=3", &bad_field), 0);
-    cr_assert_eq(status().policy.failure_threshold, 3);
-    cr_assert_eq(status().policy.timeout_ms, 1000);
-    cr_assert_eq(status().policy.jitter_thousandths, 500);
-    cr_assert_eq(status().failures, 2);
-    cr_assert_eq(status().epoch, epoch);
-    fail(1);
-    assert_state(CBM_CORE_OPEN);
-}
-
-Test(configure, keeps_the_counts_of_every_rule_when_its_size_changes)
-{
-    int bad_field;
-    given("rule=count_window window_size=4 minimum_calls=4 failure_rate=100");
-    fail(3);
-    cr_assert_eq(configure("a", "window_size=8 minimum_calls=8", &bad_field), 0);
-    cr_assert_eq(status().failures, 3);
-    cr_assert_eq(status().calls, 3);
-    end_of_test();
-
-    given("rule=failures window_s=60 failure_threshold=5");
-    fail(3);
-    cr_assert_eq(configure("a", "failure_threshold=9", &bad_field), 0);
-    cr_assert_eq(status().failures, 3);
-    end_of_test();
-
-    given("rule=time_window window_s=60 minimum_calls=100");
-    fail(3);
-    cr_assert_eq(configure("a", "window_s=100", &bad_field), 0);
-    cr_assert_eq(status().failures, 3);
-}
-
-Test(configure, decides_at_the_next_outcome_and_not_by_itself)
-{
-    given("failure_threshold=5");
-    fail(3);
-    int bad_field;
-    cr_assert_eq(configure("a", "failure_threshold=2", &bad_field), 0);
-    assert_state(CBM_CORE_CLOSED);
-    fail(1);
-    assert_state(CBM_CORE_OPEN);
-}
-
-Test(configure, refuses_a_contradiction_with_the_policy_in_force)
-{
-    given("timeout_ms=5000 timeout_max_ms=6000");
-    int bad_field = -1;
-    cr_assert_eq(configure("a", "timeout_max_ms=4000", &bad_field), CBM_CORE_E_INVALID);
-    cr_assert_eq(bad_field, field("timeout_max_ms"));
-    cr_assert_eq(status().policy.timeout_max_ms, 6000);
-}
-
-Test(configure, takes_defaults_that_follow_other_fields_along)
-{
-    given("");
-    int bad_field;
-    cr_assert_eq(configure("a", "timeout_ms=7200000", &bad_field), 0);
-    cr_assert_eq(status().policy.timeout_ms, 7200000);
-    cr_assert_eq(status().policy.timeout_max_ms, 7200000);
-}
-
-Test(configure, of_an_unknown_name_is_not_found)
-{
-    given("");
-    int bad_field;
-    cr_assert_eq(configure("b", "failure_threshold=3", &bad_field), CBM_CORE_E_NOT_FOUND);
-    cr_assert_not(exists("b"));
+    cr_assert_eq(cbm_core_call_begin(manager, "b", &how, now_ns, &decision), 0);
+    cr_assert_eq(get("b", NULL).status.policy.failure_threshold, 7);
+    cr_assert_eq(cbm_core_call_begin(manager, "a", &how, now_ns, &decision), 0);
+    cr_assert_eq(status().policy.failure_threshold, 5, "one that exists is left as it is");
 }
 
 /* ---- remove ---- */
+
+Test(remove_breakers, by_an_empty_pattern_is_refused)
+{
+    given("");
+    uint64_t removed;
+    cr_assert_eq(cbm_core_remove(manager, "", now_ns, &removed), CBM_CORE_E_INVALID);
+    cr_assert(exists("a"));
+}
 
 Test(remove_breakers, takes_those_that_match)
 {

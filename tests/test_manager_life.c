@@ -181,6 +181,16 @@ Test(adopt, the_manual_states)
     cr_assert_eq(last_event(CBM_CORE_EVENT_TRANSITION)->cause, CBM_CORE_CAUSE_ADOPTED);
 }
 
+Test(adopt, a_manual_state_for_another_while)
+{
+    given_manager(&(cbm_core_options){.no_rate_limit = true});
+    adopt(CBM_CORE_FORCED_OPEN, 500 * MS);
+    advance_ns(500 * MS - 1);
+    assert_refused(CBM_CORE_E_FORCED_OPEN);
+    advance_ns(1);
+    assert_state(CBM_CORE_CLOSED);
+}
+
 Test(adopt, closed_with_an_empty_rule_and_earlier_permits_late)
 {
     given("failure_threshold=2");
@@ -219,6 +229,20 @@ Test(full, refuses_another_breaker_and_evicts_none)
     uint64_t removed;
     cr_assert_eq(cbm_core_remove(manager, "b", now_ns, &removed), 0);
     cr_assert_eq(get("c"), 0);
+}
+
+Test(full, makes_room_by_those_that_have_expired)
+{
+    given_manager(&(cbm_core_options){.no_rate_limit = true, .max_breakers = 2});
+    cr_assert_eq(get("a"), 0);
+    advance_ms(1000);
+    cr_assert_eq(get("b"), 0);
+    advance_ns(86400 * SECOND - 1000 * MS - 1);
+    cr_assert_eq(get("c"), CBM_CORE_E_FULL);
+    advance_ns(1);
+    cr_assert_eq(get("c"), 0);
+    cr_assert_not(exists("a"));
+    cr_assert(exists("b"));
 }
 
 Test(full, is_at_65536_breakers_when_nothing_is_said)

@@ -266,6 +266,16 @@ Test(failure_spacing, does_not_hide_a_success)
     cr_assert_eq(status().failures, 0);
 }
 
+Test(failure_spacing, begins_anew_after_closing)
+{
+    given("failure_threshold=1 failure_spacing_ms=60000 timeout_ms=1000");
+    fail(1);
+    advance_ms(1000);
+    succeed(1);
+    fail(1);
+    assert_state(CBM_CORE_OPEN);
+}
+
 /* ---- count window ---- */
 
 Test(count_window, opens_when_the_rate_is_reached_with_the_minimum_recorded)
@@ -343,10 +353,27 @@ Test(count_window, with_a_minimum_above_its_size_decides_when_it_is_full)
 Test(count_window, tells_the_least_number_of_failures_that_would_open)
 {
     given("rule=count_window window_size=10 minimum_calls=4 failure_rate=50");
+    cr_assert_eq(status().threshold, 2, "of the minimum, while there are fewer");
     succeed(5);
     cr_assert_eq(status().threshold, 3); /* 2 of 5 are 40 %, 3 of 5 are 60 % */
     succeed(5);
     cr_assert_eq(status().threshold, 5);
+}
+
+Test(count_window, stays_in_sight_as_it_was_when_it_opened)
+{
+    given("rule=count_window window_size=10 minimum_calls=4 failure_rate=75 half_open_calls=3 timeout_ms=1000");
+    succeed(1);
+    fail(3);
+    assert_state(CBM_CORE_OPEN);
+    cr_assert_eq(status().calls, 4);
+    cr_assert_eq(status().failures, 3);
+    cr_assert_float_eq(status().failure_rate, 75, 1e-9);
+    advance_ms(1000);
+    succeed(1);
+    cr_assert_eq(status().calls, 1, "in HALF_OPEN the calls are those of the probes");
+    cr_assert_eq(status().failures, 3);
+    cr_assert_eq(status().failure_rate, -1);
 }
 
 /* ---- time window ---- */

@@ -43,6 +43,14 @@ Test(states, of_nobody_are_none)
     cr_assert_str_eq(listed(NULL), "");
 }
 
+Test(states, at_most_none_are_none)
+{
+    given_names((const char *const[]){"a", NULL});
+    char next[CBM_CORE_NAME_MAX + 1];
+    bool more;
+    cr_assert_eq(cbm_core_states(manager, NULL, NULL, 0, now_ns, NULL, next, &more), 0);
+}
+
 Test(states, are_those_that_match_the_glob)
 {
     given_names((const char *const[]){"ha_api", "ha_db", "ha_db2", "mail", "x[1]", NULL});

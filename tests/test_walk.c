@@ -3,6 +3,7 @@
  * model of it must agree after each event. CBM_TEST_DEPTH makes it shallower or deeper.
  */
 #include "pair.h"
+#include "random.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>
@@ -49,7 +50,7 @@ static void go_to(const step *steps, int count)
 /* An odometer over the alphabet. A letter that does nothing here ends all sequences that begin with it. */
 static void walk_all(const char *policy, const step *prefix, int prefix_count)
 {
-    int depth = (int)test_number("DEPTH", 5);
+    int depth = (int)random_test_number("DEPTH", 5);
     cr_assert(depth >= 1 && depth <= DEEPEST);
     cbm_core_policy_request request = policy_of(policy);
     int letters[DEEPEST] = {0};
