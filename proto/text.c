@@ -283,6 +283,7 @@ static int read_argument(text_command *command)
 {
     const char *name = command->text + command->at, *field;
     size_t start = command->at, length = field_name_length(command);
+    char unknown[32];
     cbm_field_type type;
     text_token value;
     int error;
@@ -297,9 +298,10 @@ static int read_argument(text_command *command)
         name = cbm_request_rows[command->operation->positional].name;
         length = strlen(name);
     }
-    if (!find_field(command->operation, name, length, &type, &field))
-        return bad(command, start, NULL, "%s takes no field \"%.*s\"", command->operation->name,
-                   length > 64 ? 64 : (int)length, name);
+    if (!find_field(command->operation, name, length, &type, &field)) {
+        snprintf(unknown, sizeof(unknown), "%.*s", length > sizeof(unknown) ? (int)sizeof(unknown) : (int)length, name);
+        return bad(command, start, unknown, "%s takes no field \"%s\"", command->operation->name, unknown);
+    }
     error = read_token(command, &value);
     if (!error) {
         cbm_pack_text(&command->packer, field);

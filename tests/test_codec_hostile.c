@@ -244,7 +244,7 @@ Test(hostile, a_reply_of_one_kind_read_as_another_is_no_harm)
 Test(hostile, random_bytes_are_refused_or_understood)
 {
     uint64_t state = test_seed();
-    uint8_t bytes[300];
+    uint8_t bytes[300] = {0};
 
     for (int round = 0; round < 100000; round++) {
         size_t size = test_random(&state) % sizeof(bytes);

@@ -229,6 +229,18 @@ Test(command, with_a_mistake_says_the_column)
     assert_bad("get name=\"a", 10, "has no end");
 }
 
+Test(command, with_a_field_that_is_not_taken_names_it)
+{
+    static const char text[] = "get a failure_treshold_with_a_name_that_is_far_too_long=3";
+    cbm_buffer request;
+    cbm_fault fault;
+
+    cbm_buffer_init(&request, CBM_REQUEST_MAX);
+    cr_assert_eq(cbm_text_to_request(text, strlen(text), &request, &fault), CBM_PROTO_E_INVALID);
+    cr_assert_str_eq(fault.field, "failure_treshold_with_a_name_th");
+    cbm_buffer_deinit(&request);
+}
+
 Test(command, that_makes_too_large_a_request_is_refused)
 {
     size_t size = CBM_REQUEST_MAX + 100;

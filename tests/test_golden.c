@@ -206,6 +206,37 @@ Test(golden, greetings_are_what_opens_the_connection)
     cr_assert_eq(greetings, 2);
 }
 
+/* The indented pairs of a text command that is refused and its answer. */
+Test(golden, mistakes_in_text_commands_are_answered_as_shown)
+{
+    const char *answer = document;
+    int shown = 0;
+
+    while ((answer = strstr(answer, "\n    {\"success\":false,"))) {
+        const char *command = answer;
+        cbm_reply reply = {0};
+        cbm_buffer bytes;
+        cbm_fault fault;
+        char *line;
+
+        while (command[-1] != '\n')
+            command--;
+        command += 4;
+        cbm_buffer_init(&bytes, CBM_REPLY_MAX);
+        cr_assert_neq(cbm_text_to_request(command, (size_t)(answer - command), &bytes, &fault), 0);
+        cbm_reply_fail(&reply, fault.error, fault.message);
+        strcpy(reply.field, fault.field);
+        cr_assert_eq(cbm_reply_encode(&reply, &bytes), 0);
+        line = wire_json(&bytes);
+        cr_assert_eq(strncmp(answer + 5, line, strlen(line)), 0, "%s", line);
+        free(line);
+        cbm_buffer_deinit(&bytes);
+        answer++;
+        shown++;
+    }
+    cr_assert_geq(shown, 1);
+}
+
 /* ---- What must be said ------------------------------------------------------------------------------------------- */
 
 static void assert_says(const char *format, const char *text)
