@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <grp.h>
 #include <nng/nng.h>
-#include <nng/transport/ipc/ipc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
