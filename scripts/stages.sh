@@ -86,36 +86,26 @@ stage_tsan() {
 }
 
 stage_fuzz() {
-    choose_launcher clang fuzzer,address,undefined 2>/dev/null || choose_launcher clang address,undefined
+    choose_launcher clang address,undefined
     configure_and_build fuzz
-    fuzz_each_target 10
+    run_ctest fuzz fuzz
 }
 
-# fuzz_each_target SECONDS
+# fuzz_each_target SECONDS: goes on from the corpus of the last time; what a target fails on is kept in build/fuzz
 fuzz_each_target() {
     local target name corpus found=0 status=0
-    mkdir -p "$logs"
+    choose_launcher clang address,undefined
     for target in build/fuzz/bin/fuzz_*; do
         [[ -x $target ]] || continue
         found=1
         name=$(basename "$target")
         corpus=build/fuzz/corpus/$name
         mkdir -p "$corpus"
-        local -a seeds=()
-        [[ ! -d tests/fuzz/seeds/$name ]] || seeds=("tests/fuzz/seeds/$name")
-        echo "== $name for $1 s"
-        if "${launcher[@]}" "$target" -max_total_time="$1" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
-            -artifact_prefix="build/fuzz/$name-" "$corpus" "${seeds[@]}"; then
-            add_count fuzz 1 0
-        else
-            add_count fuzz 0 1
-            status=1
-        fi
+        say "$name for $1 s"
+        "${launcher[@]}" "$target" -max_total_time="$1" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+            -artifact_prefix="build/fuzz/$name-" "$corpus" "tests/fuzz/seeds/$name" || status=1
     done
-    if [[ $found -eq 0 ]]; then
-        echo "there are no fuzz targets in build/fuzz/bin"
-        return 1
-    fi
+    [[ $found -eq 1 ]] || die "there are no fuzz targets in build/fuzz/bin"
     return $status
 }
 
@@ -184,7 +174,6 @@ run_soak() {
     configure_and_build asan
     "${launcher[@]}" timeout "$((minutes * 20))" ctest --preset asan --repeat until-fail:100000 || status=$?
     [[ $status -eq 124 || $status -eq 0 ]] || die "the tests failed"
-    launcher=()
     configure_and_build fuzz
     local -a targets=(build/fuzz/bin/fuzz_*)
     fuzz_each_target $((minutes * 20 / ${#targets[@]})) || die "a fuzz target failed"
