@@ -178,7 +178,7 @@ typedef struct cbm_reply {
 
 void cbm_request_deinit(cbm_request *request);
 void cbm_reply_deinit(cbm_reply *reply);
-/* An error reply: sentence of the error, or the text. */
+/* Makes an initialised reply one of an error; `message` NULL: its sentence. retry_after_ms and field stay. */
 void cbm_reply_fail(cbm_reply *reply, int error, const char *message);
 /* Milliseconds that are enough to wait ns nanoseconds; -1 stays -1. */
 int64_t cbm_ms_round_up(int64_t ns);

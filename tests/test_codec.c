@@ -185,6 +185,26 @@ Test(request, takes_a_single_precision_float_for_the_number_it_stands_for)
     cbm_buffer_deinit(&bytes);
 }
 
+/* uint 8 to 64 and int 8 to 64, of which a peer may use any */
+Test(request, takes_an_integer_in_any_width)
+{
+    static const char *const values[] = {"07",    "cc 07",   "cd 0007",     "ce 00000007",        "cf 0000000000000007",
+                                         "d0 07", "d1 0007", "d2 00000007", "d3 0000000000000007"};
+
+    for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+        char hex[200];
+        cbm_buffer bytes;
+        cbm_request request;
+
+        snprintf(hex, sizeof(hex), "83 a26f70 a3676574 a46e616d65 a161 b16661696c7572655f7468726573686f6c64 %s",
+                 values[i]);
+        bytes = wire_bytes(hex);
+        request = decode_request(&bytes);
+        cr_assert_eq(request.policy.values.failure_threshold, 7, "%s", values[i]);
+        cbm_buffer_deinit(&bytes);
+    }
+}
+
 Test(request, takes_zero_where_zero_is_a_value)
 {
     cbm_buffer bytes = wire_text("{'op': 'get', 'name': 'a', 'half_open_max_wait_ms': 0, 'permit_lease_ms': 0, "
