@@ -319,6 +319,20 @@ Test(bad_input, a_request_of_the_largest_size_is_obeyed_and_one_of_a_byte_more_i
     scene_end(&s);
 }
 
+/* The scene's end looks at the memory. */
+Test(bad_input, many_large_requests_leave_nothing_behind)
+{
+    scene s = scene_begin();
+    int fd = raw_greeted(s.b->address);
+    for (int i = 0; i < 400; i++) {
+        char *answer = ask_with_size(fd, "large", i % 2 == 0 ? REQUEST_MAX : REQUEST_MAX - 1000, i % 4 < 2, NULL);
+        cr_assert_not_null(answer);
+        free(answer);
+    }
+    close(fd);
+    scene_end(&s);
+}
+
 /* ---- msgpack that means harm ---------------------------------------------------------------------------------------- */
 
 static void assert_body_is_refused(int fd, const void *body, size_t size)

@@ -175,6 +175,22 @@ Test(wire, one_report_sent_twice_counts_once)
     broker_free(b);
 }
 
+Test(wire, a_report_of_another_incarnation_is_statistics_only)
+{
+    broker *b = broker_start(NULL);
+    json_decref(ask(b->address, "get ha_api failure_threshold=1"));
+    for (int i = 0; i < 3; i++) {
+        json_t *answer =
+            ask(b->address,
+                "call_report ha_api outcome=failure open_for_ms=60000 incarnation=000102030405060708090a0b0c0d0e0f");
+        cr_assert(json_is_true(json_object_get(answer, "success")));
+        json_decref(answer);
+    }
+    cr_assert(state_is(b->address, "ha_api", "CLOSED"));
+    cr_assert_eq(statistic(b->address, "ha_api", "failed_calls"), 3);
+    broker_free(b);
+}
+
 Test(wire, a_subscriber_is_greeted_by_a_publisher_and_stays)
 {
     broker *b = broker_start(NULL);
