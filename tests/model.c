@@ -223,7 +223,9 @@ void model_report(model *m, int number, const cbm_core_report *report, int64_t n
     what.counts = report->outcome != CBM_CORE_IGNORED && !what.lumped;
     record(m, what);
     model_record *last = &m->records[m->records_count - 1];
-    last->opens = what.counts && state != CBM_CORE_HALF_OPEN && history_rule_opens(m, history_epoch(m), m->now_ns);
+    last->opens = what.counts && state != CBM_CORE_HALF_OPEN &&
+                  (history_is_window(m) || history_is_failure(what.outcome)) && /* else successes decide nothing */
+                  history_rule_opens(m, history_epoch(m), m->now_ns);
     if (open_for > 0 && state != CBM_CORE_METRICS_ONLY) {
         new_epoch(m, CBM_CORE_OPEN, CBM_CORE_CAUSE_OPEN_FOR, m->now_ns)->open_until_ns = m->now_ns + open_for;
     } else if (state == CBM_CORE_CLOSED && last->opens) {

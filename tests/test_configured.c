@@ -283,6 +283,18 @@ Test(configure, decides_at_the_next_outcome_and_not_by_itself)
     assert_state(CBM_CORE_OPEN);
 }
 
+Test(configure, leaves_failures_over_a_lower_threshold_to_the_next_failure)
+{
+    given("rule=failures window_s=60 failure_threshold=5");
+    fail(3);
+    int bad_field;
+    cr_assert_eq(configure("a", "failure_threshold=2", &bad_field), 0);
+    succeed(10);
+    assert_state(CBM_CORE_CLOSED);
+    fail(1);
+    assert_state(CBM_CORE_OPEN);
+}
+
 Test(configure, ends_half_open_when_its_successes_are_enough_for_the_new_policy)
 {
     int bad_field;

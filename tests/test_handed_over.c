@@ -159,6 +159,20 @@ static void control_both(void)
     }
 }
 
+static void configure_both(void)
+{
+    static const char *const fields[] = {"failure_threshold", "window_size", "window_s", "minimum_calls",
+                                         "failure_rate"};
+    cbm_core_policy_request request = {0};
+    const char *field = fields[random_below(5)];
+    int bad_field;
+    cbm_core_policy_set_number(&request, cbm_core_policy_find(field, strlen(field)), 1 + random_below(9));
+    hand_over();
+    for (int of = 0; of < BOTH; of++) {
+        cr_assert_eq(cbm_core_configure(manager, names[of], &request, now_ns, &bad_field), 0);
+    }
+}
+
 static void do_something(uint32_t others_in_a_hundred)
 {
     uint32_t drawn = random_below(100);
@@ -178,6 +192,8 @@ static void do_something(uint32_t others_in_a_hundred)
     } else if (drawn < 98) {
         hand_over();
         cbm_core_holder_gone(manager, 1, now_ns);
+    } else if (drawn < 99) {
+        configure_both();
     } else {
         control_both();
     }

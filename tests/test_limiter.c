@@ -198,10 +198,10 @@ Test(limiter, is_empty_after_a_reset_of_the_manager)
 
 /* ---- against a list of every time ---- */
 
-static int in_window(const int64_t *passed, int count, int64_t window_ns)
+static uint32_t in_window(const int64_t *passed, int count, int64_t window_ns)
 {
-    int found = 0;
-    while (found < count && now_ns - passed[count - 1 - found] < window_ns) {
+    uint32_t found = 0;
+    while ((int)found < count && now_ns - passed[count - 1 - (int)found] < window_ns) {
         found++;
     }
     return found;
@@ -226,21 +226,22 @@ Test(limiter, agrees_with_a_list_of_all_operations_over_random_times)
     random_seed_from_environment();
     for (int most = 1; most <= 40; most += 13) {
         given_limit((uint32_t)most, 7);
-        int count = 0, refused = 0;
+        int count = 0;
+        uint64_t refused = 0;
         for (int i = 0; i < OPERATIONS; i++) {
-            int inside = in_window(passed, count, window_ns);
-            advance_at_random(inside > 0 ? &passed[count - inside] : NULL, window_ns, most);
+            uint32_t inside = in_window(passed, count, window_ns);
+            advance_at_random(inside > 0 ? &passed[count - (int)inside] : NULL, window_ns, most);
             inside = in_window(passed, count, window_ns);
             cr_assert_eq(stats().current_rate_limit_size, inside);
-            cr_assert_eq(get("a"), inside < most ? 0 : CBM_CORE_E_RATE_LIMITED);
-            if (inside < most) {
+            cr_assert_eq(get("a"), inside < (uint32_t)most ? 0 : CBM_CORE_E_RATE_LIMITED);
+            if (inside < (uint32_t)most) {
                 passed[count++] = now_ns;
             } else {
                 refused++;
             }
         }
         cr_assert_eq(stats().rate_limited_count, refused);
-        cr_assert(refused > OPERATIONS / 20 && count > OPERATIONS / 20, "%d refused, %d passed", refused, count);
+        cr_assert(refused > OPERATIONS / 20 && count > OPERATIONS / 20, "%d passed", count);
         end_of_test();
     }
 }

@@ -399,7 +399,7 @@ Test(holders, gone_ends_all_their_permits_of_all_breakers)
     cbm_core_policy_request request = policy_of("failure_threshold=1 timeout_ms=1000");
     cbm_core_report failure = {.outcome = CBM_CORE_FAILURE, .duration_ns = -1};
     cbm_core_begin by_seven = {.holder = 7};
-    char name[8];
+    char name[16];
     for (int i = 0; i < 50; i++) {
         cbm_core_get_result result;
         snprintf(name, sizeof(name), "b%d", i);
