@@ -42,9 +42,9 @@ check_format() {
 
 check_cppcheck() {
     result "cppcheck" "$(cppcheck --quiet --std=c11 --language=c --enable=warning,performance,portability \
-        --inline-suppr --suppress=missingInclude --suppress=missingIncludeSystem --suppress=unknownMacro \
+        --inline-suppr --suppress=missingInclude --suppress=missingIncludeSystem --suppress=unknownMacro --library=scripts/cppcheck.cfg \
         --template='{file}:{line}: {severity}: {message} [{id}]' -j "$(nproc)" -D_GNU_SOURCE -D__linux__ \
-        -Ilib/include -Ilib -Iproto -Iserver -Iclient/include -Iclient "${c_sources[@]}" 2>&1)"
+        -Ilib/include -Ilib -Iproto -Iserver -Iclient/include -Iclient -Itests -Itests/e2e "${c_sources[@]}" 2>&1)"
 }
 
 check_shellcheck() { result "shellcheck" "$(shellcheck -x "${shell_files[@]}" 2>&1)"; }
