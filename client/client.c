@@ -278,7 +278,7 @@ void cbm_client_renew(cbm_client *client)
 
 const char *cbm_address(const cbm_client *client)
 {
-    return client->link.endpoints[client->link.endpoint].text;
+    return client->link.endpoints[atomic_load(&client->link.endpoint)].text;
 }
 
 int cbm_connected(cbm_client *client)

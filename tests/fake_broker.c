@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,9 +18,15 @@
 #include "error.h"
 #include "sp.h"
 
-#define CONNECTIONS_MAX 1024
+#define SLOTS 256 /* connections at a time */
 #define MUST(condition)                                                                                                \
     ((condition) ? (void)0 : (fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition), abort()))
+
+typedef struct fake_slot {
+    pthread_t thread;
+    bool used; /* there is a thread to be joined */
+    int fd;    /* -1: closed, the thread is at its end */
+} fake_slot;
 
 struct fake_broker {
     fake_serve *serve;
@@ -34,9 +41,7 @@ struct fake_broker {
     pthread_mutex_t lock;
     int connections; /* so far */
     int incarnation;
-    int open[CONNECTIONS_MAX];
-    int started; /* threads to be joined */
-    pthread_t threads[CONNECTIONS_MAX];
+    fake_slot slots[SLOTS];
     int counts[CBM_OP_COUNT + 1];
     cbm_request last[CBM_OP_COUNT + 1];
     uint64_t late[4];
@@ -282,12 +287,45 @@ static void *serve_connection(void *context)
     fake_broker *broker = peer->broker;
 
     broker->serve(peer);
+    shutdown(peer->fd, SHUT_RDWR); /* a child of the test may have inherited it */
     pthread_mutex_lock(&broker->lock);
-    broker->open[peer->number - 1] = -1;
-    pthread_mutex_unlock(&broker->lock);
     close(peer->fd);
+    broker->slots[peer->slot].fd = -1;
+    pthread_mutex_unlock(&broker->lock);
     free(peer);
     return NULL;
+}
+
+/* A slot for another connection; that of one that has ended is taken again. */
+static int take_slot(fake_broker *broker)
+{
+    for (int i = 0; i < SLOTS; i++) {
+        fake_slot *slot = &broker->slots[i];
+
+        if (slot->used && slot->fd >= 0)
+            continue;
+        if (slot->used)
+            pthread_join(slot->thread, NULL);
+        slot->used = true;
+        return i;
+    }
+    MUST(!"a free slot");
+    return -1;
+}
+
+static void serve_in_a_thread(fake_broker *broker, int fd)
+{
+    fake_peer *peer = calloc(1, sizeof(*peer));
+
+    MUST(peer);
+    peer->broker = broker;
+    peer->fd = fd;
+    pthread_mutex_lock(&broker->lock);
+    peer->number = ++broker->connections;
+    peer->slot = take_slot(broker);
+    broker->slots[peer->slot].fd = fd;
+    MUST(pthread_create(&broker->slots[peer->slot].thread, NULL, serve_connection, peer) == 0);
+    pthread_mutex_unlock(&broker->lock);
 }
 
 static void *accept_all(void *context)
@@ -296,24 +334,13 @@ static void *accept_all(void *context)
     int fd;
 
     while ((fd = accept4(broker->listener, NULL, NULL, SOCK_CLOEXEC)) >= 0 || errno == EINTR) {
-        fake_peer *peer;
-
         if (fd < 0)
             continue;
         if (broker->stop) {
             close(fd);
             break;
         }
-        peer = calloc(1, sizeof(*peer));
-        MUST(peer);
-        peer->broker = broker;
-        peer->fd = fd;
-        pthread_mutex_lock(&broker->lock);
-        MUST(broker->connections < CONNECTIONS_MAX);
-        peer->number = ++broker->connections;
-        broker->open[peer->number - 1] = fd;
-        MUST(pthread_create(&broker->threads[broker->started++], NULL, serve_connection, peer) == 0);
-        pthread_mutex_unlock(&broker->lock);
+        serve_in_a_thread(broker, fd);
     }
     return NULL;
 }
@@ -322,11 +349,16 @@ static void *accept_all(void *context)
 
 static void listen_at(fake_broker *broker)
 {
+    sigset_t all, before;
+
     broker->listener = bound_socket(broker->path);
     broker->stop = false;
     broker->incarnation++;
     MUST(listen(broker->listener, 64) == 0);
+    sigfillset(&all);
+    MUST(pthread_sigmask(SIG_SETMASK, &all, &before) == 0); /* signals are for the client's threads */
     MUST(pthread_create(&broker->acceptor, NULL, accept_all, broker) == 0);
+    MUST(pthread_sigmask(SIG_SETMASK, &before, NULL) == 0);
 }
 
 fake_broker *fake_broker_start(fake_serve *serve, void *context)
@@ -345,31 +377,13 @@ fake_broker *fake_broker_start(fake_serve *serve, void *context)
     return broker;
 }
 
-static void join_connections(fake_broker *broker)
-{
-    for (;;) {
-        pthread_t thread;
-        bool any;
-
-        pthread_mutex_lock(&broker->lock);
-        any = broker->started > 0;
-        if (any)
-            thread = broker->threads[--broker->started];
-        pthread_mutex_unlock(&broker->lock);
-        if (!any)
-            return;
-        pthread_join(thread, NULL);
-    }
-}
-
 void fake_broker_hang_up(fake_broker *broker)
 {
     pthread_mutex_lock(&broker->lock);
-    for (int i = 0; i < broker->connections; i++)
-        if (broker->open[i] >= 0)
-            shutdown(broker->open[i], SHUT_RDWR);
+    for (int i = 0; i < SLOTS; i++)
+        if (broker->slots[i].used && broker->slots[i].fd >= 0)
+            shutdown(broker->slots[i].fd, SHUT_RDWR);
     pthread_mutex_unlock(&broker->lock);
-    join_connections(broker);
 }
 
 void fake_broker_go_away(fake_broker *broker)
@@ -380,6 +394,10 @@ void fake_broker_go_away(fake_broker *broker)
     close(broker->listener);
     unlink(broker->path);
     fake_broker_hang_up(broker);
+    for (int i = 0; i < SLOTS; i++)
+        if (broker->slots[i].used)
+            pthread_join(broker->slots[i].thread, NULL);
+    memset(broker->slots, 0, sizeof(broker->slots));
 }
 
 void fake_broker_restart(fake_broker *broker, fake_serve *serve)
@@ -417,6 +435,17 @@ int fake_broker_connections(fake_broker *broker)
     connections = broker->connections;
     pthread_mutex_unlock(&broker->lock);
     return connections;
+}
+
+int fake_broker_open_connections(fake_broker *broker)
+{
+    int count = 0;
+
+    pthread_mutex_lock(&broker->lock);
+    for (int i = 0; i < SLOTS; i++)
+        count += broker->slots[i].used && broker->slots[i].fd >= 0;
+    pthread_mutex_unlock(&broker->lock);
+    return count;
 }
 
 int fake_broker_count(fake_broker *broker, cbm_operation op)

@@ -16,7 +16,8 @@ typedef struct fake_broker fake_broker;
 typedef struct fake_peer {
     fake_broker *broker;
     int fd;
-    int number;          /* 1 for the first connection of the broker */
+    int number; /* 1 for the first connection of the broker */
+    int slot;
     uint32_t id;         /* of the request received last */
     cbm_request request; /* the request received last; op CBM_OP_COUNT when it was none that can be decoded */
     uint8_t in[256 * 1024];
@@ -39,6 +40,7 @@ void fake_broker_hang_up(fake_broker *broker);
 const char *fake_broker_address(const fake_broker *broker);
 void *fake_broker_context(const fake_broker *broker);
 int fake_broker_connections(fake_broker *broker);             /* so far */
+int fake_broker_open_connections(fake_broker *broker);        /* now */
 int fake_broker_count(fake_broker *broker, cbm_operation op); /* requests received so far */
 /* A copy of the last request of that operation received. */
 cbm_request fake_broker_last(fake_broker *broker, cbm_operation op);
