@@ -9,16 +9,6 @@
 
 TestSuite(away, .timeout = 60);
 
-/* Opened with the default deadlines. */
-static cbm_client *open_plain(const char *address, cbm_when_away when_away)
-{
-    cbm_open_options options = CBM_OPEN_OPTIONS_INIT;
-    options.when_away = when_away;
-    cbm_client *client;
-    MUST(cbm_open(&client, address, &options) == 0);
-    return client;
-}
-
 static bool is_protected(void *context)
 {
     cbm_permit permit;
@@ -34,7 +24,7 @@ static bool is_protected(void *context)
 Test(away, fail_open_goes_on_without_protection_and_is_protected_again_after_a_restart)
 {
     broker *b = broker_start(NULL);
-    cbm_client *client = open_plain(b->address, CBM_FAIL_OPEN);
+    cbm_client *client = client_open(b->address, CBM_FAIL_OPEN);
     cbm_policy policy = CBM_POLICY_INIT;
     policy.failure_threshold = 2;
     cbm_breaker *breaker = breaker_get(client, "ha_api", &policy);
@@ -64,7 +54,7 @@ Test(away, fail_open_goes_on_without_protection_and_is_protected_again_after_a_r
 Test(away, fail_closed_refuses_until_the_broker_is_back)
 {
     broker *b = broker_start(NULL);
-    cbm_client *client = open_plain(b->address, CBM_FAIL_CLOSED);
+    cbm_client *client = client_open(b->address, CBM_FAIL_CLOSED);
     cbm_breaker *breaker = breaker_get(client, "ha_api", NULL);
     cbm_permit permit;
     cr_assert_eq(cbm_call_begin(breaker, &permit), 0);
@@ -82,7 +72,7 @@ Test(away, fail_closed_refuses_until_the_broker_is_back)
 Test(away, local_goes_on_from_the_last_known_states_and_the_broker_wins_when_it_is_back)
 {
     broker *b = broker_start(NULL);
-    cbm_client *client = open_plain(b->address, CBM_LOCAL);
+    cbm_client *client = client_open(b->address, CBM_LOCAL);
     cbm_policy policy = CBM_POLICY_INIT;
     policy.failure_threshold = 3;
     cbm_breaker *opened = breaker_get(client, "opened", &policy), *closed = breaker_get(client, "closed", &policy);
@@ -107,7 +97,7 @@ Test(away, open_succeeds_without_a_broker_and_attaches_when_one_appears)
 {
     broker *b = broker_start(NULL);
     broker_stop(b, SIGTERM);
-    cbm_client *open = open_plain(b->address, CBM_FAIL_OPEN), *local = open_plain(b->address, CBM_LOCAL), *closed;
+    cbm_client *open = client_open(b->address, CBM_FAIL_OPEN), *local = client_open(b->address, CBM_LOCAL), *closed;
     cbm_breaker *first = breaker_get(open, "first", NULL), *second = breaker_get(local, "second", NULL);
     cbm_open_options options = CBM_OPEN_OPTIONS_INIT;
     options.when_away = CBM_FAIL_CLOSED;
@@ -140,7 +130,7 @@ Test(away, call_runs_the_function_under_fail_open_and_local_and_not_under_fail_c
     const int runs[] = {[CBM_FAIL_OPEN] = 1, [CBM_FAIL_CLOSED] = 0, [CBM_LOCAL] = 1};
     cbm_client *clients[3];
     for (int mode = CBM_FAIL_OPEN; mode <= CBM_LOCAL; mode++)
-        clients[mode] = open_plain(b->address, (cbm_when_away)mode);
+        clients[mode] = client_open(b->address, (cbm_when_away)mode);
     broker_kill(b);
     for (int mode = CBM_FAIL_OPEN; mode <= CBM_LOCAL; mode++) {
         int ran = 0, result = -1;
@@ -205,7 +195,7 @@ static int work_through_an_interruption(int index, void *context)
 {
     interruption *i = context;
     cbm_when_away mode = (cbm_when_away)(index % 3);
-    cbm_client *client = open_plain(i->address, mode);
+    cbm_client *client = client_open(i->address, mode);
     cbm_breaker *breaker = breaker_get(client, "ha_api", NULL);
     bool unprotected = false, with_broker = false;
     int64_t end = clock_ms() + HARNESS_DEADLINE_MS;
@@ -254,9 +244,10 @@ Test(away, clients_of_every_mode_survive_a_kill_in_the_middle_of_their_calls)
 Test(away, a_hung_broker_costs_its_clients_one_deadline_and_not_one_a_call)
 {
     broker *b = broker_start(NULL);
-    cbm_client *client = open_plain(b->address, CBM_FAIL_OPEN);
+    cbm_client *client;
+    cr_assert_eq(cbm_open(&client, b->address, NULL), 0); /* with the default deadline of 100 ms a call */
     cbm_breaker *breaker = breaker_get(client, "ha_api", NULL);
-    cr_assert_eq(call_once(breaker, CBM_SUCCESS), 0);
+    cr_assert(wait_until(is_protected, breaker, HARNESS_DEADLINE_MS));
     siginfo_t stopped;
     kill(b->pid, SIGSTOP);
     cr_assert_eq(waitid(P_PID, (id_t)b->pid, &stopped, WSTOPPED | WNOWAIT), 0);
@@ -267,7 +258,7 @@ Test(away, a_hung_broker_costs_its_clients_one_deadline_and_not_one_a_call)
         cr_assert_eq(cbm_permit_unprotected(&permit), 1);
     }
     int64_t took_ms = clock_ms() - start_ms;
-    cr_assert(took_ms >= 95 && took_ms < 1000, "%ld ms", (long)took_ms);
+    cr_assert(took_ms >= 95 && took_ms < 3000, "%ld ms", (long)took_ms);
     kill(b->pid, SIGCONT);
     cr_assert(wait_until(is_protected, breaker, HARNESS_DEADLINE_MS));
     cbm_close(client);
