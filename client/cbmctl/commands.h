@@ -23,6 +23,7 @@ command_function command_metrics_only;
 command_function command_enable;
 command_function command_ping;
 command_function command_info;
+command_function command_simulate;
 command_function command_text_line; /* command TEXT... */
 
 #endif

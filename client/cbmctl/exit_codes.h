@@ -9,6 +9,8 @@
     X(OK, 0, "done; check: a call would pass; run: the command's own status 0")                                        \
     X(FAILED, 1, "the operation failed")                                                                               \
     X(USAGE, 64, "wrong usage, name, policy value or address")                                                         \
+    X(DATA, 65, "simulate: a line of the trace is wrong")                                                              \
+    X(NO_INPUT, 66, "simulate: the trace cannot be read")                                                              \
     X(AWAY, 69, "the broker cannot be reached (run and check: with --fail-closed only)")                               \
     X(OS, 71, "the system refused something: no memory, no process")                                                   \
     X(IO, 74, "the output could not be written")                                                                       \

@@ -26,6 +26,7 @@ static const cli_command commands[] = {
     {"enable", command_enable, "NAME", "End a manual control: closed, as after a reset"},
     {"ping", command_ping, "", "Ask whether the broker is there"},
     {"info", command_info, "", "Show the broker's version, process, limits and addresses"},
+    {"simulate", command_simulate, "FILE|- [FIELD=VALUE...]", "Replay recorded calls: what a breaker would have done"},
     {"command", command_text_line, "TEXT...", "Send a text command and print the reply as JSON"},
 };
 

@@ -7,7 +7,7 @@ _cbmctl_names() {
 _cbmctl() {
     local word=${COMP_WORDS[COMP_CWORD]} command='' help='' i
     local commands="run check report get states stats reset reset-all reset-manager configure remove force-open disable
-        metrics-only enable ping info command"
+        metrics-only enable ping info simulate command"
     COMPREPLY=()
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in
@@ -42,6 +42,16 @@ _cbmctl() {
             mapfile -t COMPREPLY < <(compgen -W "$(_cbmctl_names)" -- "$word")
         else
             mapfile -t COMPREPLY < <(compgen -W "success failure timeout ignored" -- "$word")
+        fi
+        ;;
+    simulate)
+        if [[ ${COMP_WORDS[COMP_CWORD - 1]} == simulate ]]; then
+            mapfile -t COMPREPLY < <(compgen -f -- "$word")
+            compopt -o filenames
+        else
+            help=$(cbmctl simulate --help 2>/dev/null)
+            mapfile -t COMPREPLY < <(compgen -S = -W "$(sed -nE 's/^  ([a-z_]+) \(.*/\1/p' <<<"$help")" -- "$word")
+            compopt -o nospace
         fi
         ;;
     check | states | reset | remove | force-open | disable | metrics-only | enable)
