@@ -1,12 +1,12 @@
 /* What resilience4j and gobreaker did, step by step, libcbm-core does too (traces/README.md). */
 #include "core_fixture.h"
+#include "trace_files.h"
 
 #include <jansson.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-enum { IDS_MAX = 1024, TRACES_IN_A_FILE = 60 };
+enum { IDS_MAX = 1024 };
 
 static bool permitted[IDS_MAX];
 static cbm_core_permit permits[IDS_MAX];
@@ -122,17 +122,12 @@ static void compare(const json_t *expect, bool was_permitted)
     }
 }
 
-static void replay(const char *file, int number, const char *line)
+static void replay(const char *trace_name, json_t *trace, void *context)
 {
-    char place[128];
-    snprintf(place, sizeof(place), "%s, trace %d", file, number);
-    where = place;
-    json_error_t error;
-    json_t *trace = json_loads(line, 0, &error);
-    cr_assert_not_null(trace, "%s: %s", where, error.text);
+    char place[160];
+    (void)context;
+    where = trace_name;
     const json_t *steps = json_object_get(trace, "steps"), *expect = json_object_get(trace, "expect");
-    cr_assert_eq(json_array_size(steps), json_array_size(expect));
-    cr_assert_gt(json_array_size(steps), 0);
 
     memset(permitted, 0, sizeof(permitted));
     now_ns = 0;
@@ -140,43 +135,26 @@ static void replay(const char *file, int number, const char *line)
     cbm_core_get_result result;
     given_manager(&(cbm_core_options){.no_rate_limit = true});
     cr_assert_eq(cbm_core_get(manager, "a", &request, now_ns, &result), 0);
+    where = place;
     for (size_t i = 0; i < json_array_size(steps); i++) {
-        snprintf(place, sizeof(place), "%s, trace %d, step %zu", file, number, i + 1);
+        snprintf(place, sizeof(place), "%s, step %zu", trace_name, i + 1);
         bool was_permitted = do_step(json_array_get(steps, i));
         compare(json_array_get(expect, i), was_permitted);
     }
     end_of_test();
-    json_decref(trace);
-}
-
-static void replay_file(const char *file)
-{
-    char command[512];
-    snprintf(command, sizeof(command), "gzip -dc '%s/%s.jsonl.gz'", CBM_TEST_TRACES, file);
-    FILE *lines = popen(command, "r");
-    cr_assert_not_null(lines);
-    char *line = NULL;
-    size_t size = 0;
-    int count = 0;
-    while (getline(&line, &size, lines) > 0) {
-        replay(file, ++count, line);
-    }
-    free(line);
-    cr_assert_eq(pclose(lines), 0);
-    cr_assert_eq(count, TRACES_IN_A_FILE);
 }
 
 Test(traces, of_gobreaker_with_consecutive_failures)
 {
-    replay_file("gobreaker-consecutive");
+    trace_file_each("gobreaker-consecutive", replay, NULL);
 }
 
 Test(traces, of_resilience4j_with_a_count_window)
 {
-    replay_file("r4j-count");
+    trace_file_each("r4j-count", replay, NULL);
 }
 
 Test(traces, of_resilience4j_with_a_time_window)
 {
-    replay_file("r4j-time");
+    trace_file_each("r4j-time", replay, NULL);
 }
