@@ -113,6 +113,8 @@ static int attempt(cbm_client *client, cbm_exchange *exchange, cbm_reply *reply,
     stamp(link, exchange);
     error = cbm_broker_round_trip(link, request, exchange->deadline_ns, reply, &answer);
     if (error) {
+        if (request->op == CBM_OP_CALL_BEGIN && answer.sent)
+            cbm_orphans_expect(&link->orphans, answer.id, request->name);
         exchange->maybe_executed |= answer.sent;
         *again = answer.lost && (!answer.sent || resendable(request));
         return error;
@@ -122,6 +124,20 @@ static int attempt(cbm_client *client, cbm_exchange *exchange, cbm_reply *reply,
         note_attached(client, exchange->breaker);
     cbm_known_learn(client, exchange->breaker, request, reply);
     return 0;
+}
+
+/* Probes that came too late. Should that fail, their leases end in the end. */
+static void give_back_orphans(cbm_link *link, int64_t deadline_ns)
+{
+    cbm_request request = {.op = CBM_OP_CALL_REPORT, .given = CBM_FIELD(REPORT)};
+    cbm_link_reply answer;
+    cbm_reply reply;
+
+    while (cbm_orphans_take(&link->orphans, &request.report)) {
+        if (cbm_broker_round_trip(link, &request, deadline_ns, &reply, &answer))
+            return;
+        cbm_reply_deinit(&reply);
+    }
 }
 
 /* The broker's word counts again. */
@@ -145,6 +161,8 @@ static int execute(cbm_client *client, cbm_exchange *exchange, cbm_reply *reply)
     error = attempt(client, exchange, reply, &again);
     if (error && again)
         error = attempt(client, exchange, reply, &again);
+    if (!error)
+        give_back_orphans(&client->link, exchange->deadline_ns);
     if (!error && client->when_away == CBM_LOCAL) {
         end_absence(client);
         cbm_handover_send(client, exchange->deadline_ns);

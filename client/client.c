@@ -258,8 +258,7 @@ void cbm_close(cbm_client *client)
     if (!client || client->backend == &cbm_failed_backend)
         return;
     cbm_process();
-    if (client->owes && !cbm_link_is_away(&client->link))
-        cbm_handover_try(client, cbm_clock_ns() + HANDOVER_AT_CLOSE_NS);
+    cbm_handover_finish(client, cbm_clock_ns() + HANDOVER_AT_CLOSE_NS);
     cbm_clients_remove(client);
     deinit_client(client);
     free(client);

@@ -55,7 +55,7 @@ struct cbm_client {
     cbm_local local;
     uint64_t absence; /* counts the times that the broker was away and the local manager stood in */
     bool stood_in;    /* the local manager has answered since the broker last did */
-    atomic_bool owes; /* some handle has counts to be handed over */
+    atomic_bool owes; /* some handle, or an unconfirmed batch, has counts to be handed over */
 
     cbm_link link;
     cbm_handover handover; /* for the thread that is in the link */

@@ -69,8 +69,10 @@ int cbm_command(cbm_client *client, const char *command, char **json)
     if (!json)
         return cbm_fail(CBM_E_INVALID, "json: NULL");
     *json = NULL;
-    if (!client || !command || !*command)
-        return cbm_fail(CBM_E_INVALID, client ? "command: none" : "client: NULL");
+    if (!client)
+        return cbm_fail(CBM_E_INVALID, "client: NULL");
+    if (!command || *command < ' ' || *command > '~')
+        return cbm_fail(CBM_E_INVALID, "command: no text");
     cbm_process();
     error = client->backend->command(client, command, cbm_clock_ns() + client->timeout_ns, json);
     if (!error)

@@ -107,22 +107,30 @@ static int send_batch(cbm_client *client, int64_t deadline_ns)
     return 0;
 }
 
-void cbm_handover_send(cbm_client *client, int64_t deadline_ns)
+/* Another message's worth. False: no more can be done for now. */
+static bool step(cbm_client *client, int64_t deadline_ns)
 {
-    cbm_breaker *breaker;
+    cbm_breaker *breaker = find_strange(client);
     cbm_reply refusal;
 
-    while (client->owes || client->handover.count) {
-        while ((breaker = find_strange(client)) != NULL)
-            if (cbm_broker_attach(client, breaker, deadline_ns, &refusal) || refusal.error)
-                return;
-        if (client->handover.count == 0)
-            collect(client);
-        if (client->handover.count && send_batch(client, deadline_ns)) {
-            client->owes = true;
-            return;
-        }
+    if (breaker)
+        return cbm_broker_attach(client, breaker, deadline_ns, &refusal) == 0 && !refusal.error;
+    if (client->handover.count == 0)
+        collect(client);
+    if (client->handover.count == 0)
+        return false;
+    if (send_batch(client, deadline_ns)) {
+        client->owes = true;
+        return false;
     }
+    return true;
+}
+
+void cbm_handover_send(cbm_client *client, int64_t deadline_ns)
+{
+    for (int messages = 0; messages < CBM_HANDOVER_MESSAGES && client->owes; messages++)
+        if (!step(client, deadline_ns))
+            return;
 }
 
 void cbm_handover_try(cbm_client *client, int64_t deadline_ns)
@@ -131,6 +139,16 @@ void cbm_handover_try(cbm_client *client, int64_t deadline_ns)
         return;
     if (cbm_link_connect(&client->link, deadline_ns) == 0)
         cbm_handover_send(client, deadline_ns);
+    cbm_link_leave(&client->link);
+}
+
+void cbm_handover_finish(cbm_client *client, int64_t deadline_ns)
+{
+    if (!client->owes || cbm_link_enter(&client->link, deadline_ns))
+        return;
+    if (cbm_link_connect(&client->link, deadline_ns) == 0)
+        while (client->owes && step(client, deadline_ns))
+            ;
     cbm_link_leave(&client->link);
 }
 

@@ -30,9 +30,16 @@ static int init_gate(cbm_link *link)
     return 0;
 }
 
+static void take_late_reply(void *context, uint32_t id, const uint8_t *body, size_t size)
+{
+    cbm_link *link = context;
+
+    cbm_orphans_arrive(&link->orphans, id, body, size);
+}
+
 int cbm_link_init(cbm_link *link)
 {
-    cbm_transport_init(&link->transport);
+    cbm_transport_init(&link->transport, take_late_reply, link);
     cbm_buffer_init(&link->out, CBM_REQUEST_MAX);
     return init_gate(link);
 }
@@ -54,6 +61,7 @@ void cbm_link_renew(cbm_link *link)
     if (!idle)
         cbm_buffer_init(&link->out, CBM_REQUEST_MAX);
     link->hello_id = 0;
+    cbm_orphans_forget(&link->orphans);
 }
 
 int cbm_link_enter(cbm_link *link, int64_t deadline_ns)
@@ -89,16 +97,6 @@ void cbm_link_leave(cbm_link *link)
     link->busy = false;
     pthread_cond_signal(&link->freed);
     pthread_mutex_unlock(&link->lock);
-}
-
-bool cbm_link_is_away(cbm_link *link)
-{
-    bool away;
-
-    pthread_mutex_lock(&link->lock);
-    away = link->away_step_ns && cbm_clock_ns() < link->away_until_ns;
-    pthread_mutex_unlock(&link->lock);
-    return away;
 }
 
 static void note_answer(cbm_link *link)
@@ -216,6 +214,7 @@ int cbm_link_connect(cbm_link *link, int64_t deadline_ns)
     if (encode_hello(link))
         return CBM_E_NOMEM;
     link->hello_id = 0;
+    cbm_orphans_forget(&link->orphans);
     result = dial(link, deadline_ns);
     if (!result)
         result = await_hello(link, deadline_ns);
@@ -225,13 +224,12 @@ int cbm_link_connect(cbm_link *link, int64_t deadline_ns)
 int cbm_link_request(cbm_link *link, int64_t deadline_ns, cbm_link_reply *reply)
 {
     cbm_transport_result result;
-    uint32_t id;
 
     *reply = (cbm_link_reply){0};
-    result = cbm_transport_send(&link->transport, link->out.data, link->out.size, deadline_ns, &id);
+    result = cbm_transport_send(&link->transport, link->out.data, link->out.size, deadline_ns, &reply->id);
     if (result == CBM_TRANSPORT_OK) {
         reply->sent = true;
-        result = cbm_transport_receive(&link->transport, id, deadline_ns, &reply->body, &reply->size);
+        result = cbm_transport_receive(&link->transport, reply->id, deadline_ns, &reply->body, &reply->size);
     }
     if (result == CBM_TRANSPORT_OK) {
         note_answer(link);

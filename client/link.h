@@ -13,6 +13,7 @@
 #include "buffer.h"
 #include "endpoint.h"
 #include "message.h"
+#include "orphans.h"
 #include "transport.h"
 
 typedef struct cbm_link {
@@ -31,7 +32,8 @@ typedef struct cbm_link {
 
     /* The rest belongs to the thread that is in. */
     cbm_transport transport;
-    cbm_buffer out;    /* the request being sent */
+    cbm_buffer out; /* the request being sent */
+    cbm_orphans orphans;
     uint32_t hello_id; /* of the `info` that goes with the greeting, while its reply is out; else 0 */
     bool has_incarnation;
     uint8_t incarnation[CBM_ID_SIZE];
@@ -46,8 +48,6 @@ void cbm_link_renew(cbm_link *link);
 /* Waits for the connection. CBM_E_AWAY (or what else made it count as away) at the deadline, or at once while away. */
 int cbm_link_enter(cbm_link *link, int64_t deadline_ns);
 void cbm_link_leave(cbm_link *link);
-/* Whether a call would be refused at once because the broker counts as away. */
-bool cbm_link_is_away(cbm_link *link);
 
 /* The rest is for the thread that is in. */
 
@@ -57,8 +57,9 @@ int cbm_link_connect(cbm_link *link, int64_t deadline_ns);
 typedef struct cbm_link_reply {
     const uint8_t *body; /* good until the next request or leave */
     size_t size;
-    bool sent; /* the request was sent as a whole: without an answer nobody knows whether it was executed */
-    bool lost; /* the connection ended before the answer */
+    uint32_t id; /* of the request */
+    bool sent;   /* the request was sent as a whole: without an answer nobody knows whether it was executed */
+    bool lost;   /* the connection ended before the answer */
 } cbm_link_reply;
 
 /* Sends the request in `out` and waits for the reply. 0, CBM_E_AWAY, _PROTOCOL, _NOMEM. */

@@ -17,9 +17,9 @@
     (INT64_C(1) * CBM_NS_PER_MS) /* a socket timeout this near is not set anew: saves a system call */
 #define ID_MASK (~CBM_SP_ID_BIT)
 
-void cbm_transport_init(cbm_transport *transport)
+void cbm_transport_init(cbm_transport *transport, cbm_transport_skipped *skipped, void *skipped_context)
 {
-    *transport = (cbm_transport){.fd = -1};
+    *transport = (cbm_transport){.fd = -1, .skipped = skipped, .skipped_context = skipped_context};
     cbm_buffer_init(&transport->in, CBM_REPLY_MAX + CBM_SP_PREFIX_SIZE + CBM_SP_BACKTRACE_MAX + READ_SIZE);
 }
 
@@ -48,7 +48,7 @@ void cbm_transport_abandon(cbm_transport *transport, bool idle)
 
     if (idle)
         cbm_buffer_deinit(&transport->in);
-    cbm_transport_init(transport);
+    cbm_transport_init(transport, transport->skipped, transport->skipped_context);
     if (fd >= 0)
         close(fd);
 }
@@ -59,7 +59,10 @@ static cbm_transport_result close_as(cbm_transport *transport, cbm_transport_res
     return why;
 }
 
-/* Gives the socket the time that is left as its timeout for sends or receives. False: none is left. */
+/*
+ * Gives the socket the time that is left as its timeout for sends or receives. False: none is left. A timeout that is already
+ * about right stays: one that ends early is armed again by retry_early.
+ */
 static bool arm(cbm_transport *transport, int option, int64_t *armed_ns, int64_t deadline_ns)
 {
     int64_t left_ns = deadline_ns - cbm_clock_ns();
@@ -67,18 +70,23 @@ static bool arm(cbm_transport *transport, int option, int64_t *armed_ns, int64_t
 
     if (left_ns <= 0)
         return false;
-    if (left_ns <= *armed_ns && *armed_ns - left_ns <= TIMEOUT_SLACK_NS)
+    if (*armed_ns && left_ns - *armed_ns <= TIMEOUT_SLACK_NS && *armed_ns - left_ns <= TIMEOUT_SLACK_NS)
         return true;
     timeout.tv_sec = left_ns / CBM_NS_PER_S;
-    timeout.tv_usec = left_ns % CBM_NS_PER_S / CBM_NS_PER_US + 1; /* 0 would be for ever */
-    if (timeout.tv_usec == 1000000) {
-        timeout.tv_sec++;
-        timeout.tv_usec = 0;
-    }
+    timeout.tv_usec = left_ns % CBM_NS_PER_S / CBM_NS_PER_US;
+    if (timeout.tv_sec == 0 && timeout.tv_usec == 0)
+        timeout.tv_usec = 1; /* 0 would be for ever */
     if (setsockopt(transport->fd, SOL_SOCKET, option, &timeout, sizeof(timeout)))
         return false;
     *armed_ns = left_ns;
     return true;
+}
+
+/* After a socket's timeout: whether the deadline is still to come, for which it is then armed anew. */
+static bool retry_early(int64_t *armed_ns, int64_t deadline_ns)
+{
+    *armed_ns = 0;
+    return cbm_clock_ns() < deadline_ns;
 }
 
 static bool arm_send(cbm_transport *transport, int64_t deadline_ns)
@@ -104,9 +112,9 @@ static cbm_transport_result connect_socket(cbm_transport *transport, const cbm_e
             return CBM_TRANSPORT_TIMEOUT;
         if (connect(transport->fd, (const struct sockaddr *)&endpoint->socket, endpoint->socket_size) == 0)
             return CBM_TRANSPORT_OK;
-        if (would_block(errno))
+        if (would_block(errno) && !retry_early(&transport->send_timeout_ns, deadline_ns))
             return CBM_TRANSPORT_TIMEOUT;
-        if (errno != EINTR)
+        if (!would_block(errno) && errno != EINTR)
             return CBM_TRANSPORT_UNREACHABLE;
     }
 }
@@ -123,10 +131,11 @@ static cbm_transport_result send_all(cbm_transport *transport, struct iovec *par
         if (!arm_send(transport, deadline_ns))
             return CBM_TRANSPORT_TIMEOUT;
         size = sendmsg(transport->fd, &message, MSG_NOSIGNAL);
-        if (size < 0 && errno == EINTR)
-            continue;
-        if (size < 0)
+        if (size < 0) {
+            if (errno == EINTR || (would_block(errno) && retry_early(&transport->send_timeout_ns, deadline_ns)))
+                continue;
             return would_block(errno) ? CBM_TRANSPORT_TIMEOUT : CBM_TRANSPORT_LOST;
+        }
         *sent += (size_t)size;
         while (count > 0 && (size_t)size >= parts->iov_len) {
             size -= (ssize_t)parts->iov_len;
@@ -216,9 +225,9 @@ static cbm_transport_result read_more(cbm_transport *transport, size_t needed, i
             break;
         if (got == 0)
             return close_as(transport, CBM_TRANSPORT_LOST);
-        if (would_block(errno))
+        if (would_block(errno) && !retry_early(&transport->receive_timeout_ns, deadline_ns))
             return CBM_TRANSPORT_TIMEOUT;
-        if (errno != EINTR)
+        if (!would_block(errno) && errno != EINTR)
             return close_as(transport, CBM_TRANSPORT_LOST);
     }
     in->size += (size_t)got;
@@ -291,6 +300,7 @@ cbm_transport_result cbm_transport_receive(cbm_transport *transport, uint32_t id
             break;
         if (frame.backtrace_size != CBM_SP_ID_SIZE || !is_older(transport, frame.id, id))
             return close_as(transport, CBM_TRANSPORT_BROKEN);
+        transport->skipped(transport->skipped_context, frame.id, frame.body, frame.body_size);
         drop_frame(transport);
     }
     *body = frame.body;

@@ -22,6 +22,9 @@ typedef enum cbm_transport_result {
     CBM_TRANSPORT_NOMEM,       /* closed */
 } cbm_transport_result;
 
+/* Told of each reply that is skipped, since nobody waits for it any more. */
+typedef void cbm_transport_skipped(void *context, uint32_t id, const uint8_t *body, size_t size);
+
 typedef struct cbm_transport {
     int fd;            /* -1: closed */
     bool greeted;      /* the peer's greeting was read */
@@ -29,11 +32,13 @@ typedef struct cbm_transport {
     uint32_t next_id;
     cbm_buffer in;           /* bytes read and not yet consumed */
     size_t frame_size;       /* of the reply given out by receive, at the front of `in` */
-    int64_t send_timeout_ns; /* as the socket has them now */
+    int64_t send_timeout_ns; /* as the socket has them now; 0: none yet */
     int64_t receive_timeout_ns;
+    cbm_transport_skipped *skipped;
+    void *skipped_context;
 } cbm_transport;
 
-void cbm_transport_init(cbm_transport *transport);
+void cbm_transport_init(cbm_transport *transport, cbm_transport_skipped *skipped, void *skipped_context);
 void cbm_transport_deinit(cbm_transport *transport); /* closes */
 void cbm_transport_close(cbm_transport *transport);
 bool cbm_transport_is_open(const cbm_transport *transport);

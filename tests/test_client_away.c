@@ -401,6 +401,9 @@ Test(client_away, more_handles_than_a_message_holds_hand_over_all_the_same)
     }
     fake_broker_restart(broker, fake_serve_well);
     cr_assert(await_broker(client));
+    cr_assert_lt(fake_broker_count(broker, CBM_OP_GET), 10, "no call is delayed by all of them");
+    for (int i = 0; i < HANDLES / 2; i++)
+        cr_assert_eq(cbm_ping(client), 0);
     cr_assert_eq(fake_broker_late(broker, CBM_CORE_SUCCESS), HANDLES);
     cr_assert_eq(fake_broker_late(broker, CBM_CORE_FAILURE), HANDLES);
     cbm_close(client);
@@ -500,18 +503,19 @@ Test(client_away, a_report_that_may_have_been_executed_is_not_handed_over_as_wel
     fake_broker_stop(broker);
 }
 
-Test(client_away, close_hands_over_what_is_owed_if_the_broker_is_there)
+Test(client_away, close_hands_over_all_that_is_owed_if_the_broker_is_there)
 {
+    enum { HANDLES = 20 };
     fake_broker *broker = fake_broker_start(fake_serve_well, NULL);
     cbm_client *client = open_client(fake_broker_address(broker), CBM_LOCAL);
-    cbm_breaker *breaker = get_breaker(client, "ha_api", NULL);
 
     fake_broker_go_away(broker);
-    cr_assert_eq(call_with(breaker, CBM_SUCCESS), 0);
+    for (char name[] = "a"; name[0] < 'a' + HANDLES; name[0]++)
+        cr_assert_eq(call_with(get_breaker(client, name, NULL), CBM_SUCCESS), 0);
     fake_broker_restart(broker, fake_serve_well);
     sleep_ms(250); /* past the time for which it counts as away */
     cbm_close(client);
-    cr_assert_eq(fake_broker_late(broker, CBM_CORE_SUCCESS), 1);
+    cr_assert_eq(fake_broker_late(broker, CBM_CORE_SUCCESS), HANDLES);
     fake_broker_stop(broker);
 }
 
@@ -576,6 +580,8 @@ Test(client_away, no_command_is_no_command)
 
     cr_assert_eq(cbm_command(client, NULL, &json), CBM_E_INVALID);
     cr_assert_eq(cbm_command(client, "", &json), CBM_E_INVALID);
+    cr_assert_eq(cbm_command(client, "\x81\xa2op\xa4ping", &json), CBM_E_INVALID, "no way around the typed requests");
+    cr_assert_null(json);
     cr_assert_eq(cbm_command(client, "stats", NULL), CBM_E_INVALID);
     cbm_close(client);
     fake_broker_stop(broker);

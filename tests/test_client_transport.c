@@ -200,6 +200,54 @@ Test(transport, a_missed_deadline_costs_nothing_more_until_the_broker_is_asked_a
     fake_broker_stop(broker);
 }
 
+/* As above, but the first begin is granted a probe. */
+static void grant_a_probe_late(fake_peer *peer)
+{
+    uint32_t withheld = 0;
+
+    if (!fake_greet(peer))
+        return;
+    while (fake_receive(peer)) {
+        cbm_reply reply;
+
+        if (peer->request.op == CBM_OP_CALL_BEGIN && fake_broker_count(peer->broker, CBM_OP_CALL_BEGIN) == 1) {
+            withheld = peer->id;
+            continue;
+        }
+        if (withheld) {
+            memset(&reply, 0, sizeof(reply));
+            reply.kind = CBM_REPLY_BEGIN;
+            reply.data.begin =
+                (cbm_begin_reply){.permit = "the probe", .permit_size = 9, .state = CBM_CORE_HALF_OPEN, .probe = true};
+            fake_answer_to(peer, withheld, &reply);
+            withheld = 0;
+        }
+        fake_answer(peer);
+    }
+}
+
+Test(transport, a_probe_that_comes_after_its_deadline_is_given_back)
+{
+    fake_broker *broker = fake_broker_start(grant_a_probe_late, NULL);
+    cbm_client *client = open_hurried(fake_broker_address(broker), CBM_FAIL_CLOSED);
+    cbm_breaker *breaker = get_breaker(client, "ha_api", NULL);
+    cbm_permit permit;
+    cbm_request report;
+
+    cr_assert_eq(cbm_call_begin(breaker, &permit), CBM_E_AWAY);
+    cr_assert(await_broker(client));
+    cr_assert_eq(fake_broker_count(broker, CBM_OP_CALL_REPORT), 1);
+    report = fake_broker_last(broker, CBM_OP_CALL_REPORT);
+    cr_assert_eq(report.report.outcome, CBM_CORE_IGNORED);
+    cr_assert_str_eq(report.report.name, "ha_api");
+    cr_assert_eq(report.report.permit_size, 9);
+    cr_assert_eq(memcmp(report.report.permit, "the probe", 9), 0);
+    cr_assert(await_broker(client));
+    cr_assert_eq(fake_broker_count(broker, CBM_OP_CALL_REPORT), 1, "once");
+    cbm_close(client);
+    fake_broker_stop(broker);
+}
+
 /* Answers the first connection's pings with what the context says. */
 typedef struct wrong_answer {
     const void *bytes;

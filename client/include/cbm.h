@@ -206,8 +206,10 @@ typedef struct cbm_begin_options {
 
 /*
  * May the call be made? 0 with a permit, which one cbm_call_report gives back; or CBM_E_OPEN, CBM_E_HALF_OPEN_FULL,
- * CBM_E_FORCED_OPEN, CBM_E_RATE_LIMITED, and CBM_E_AWAY under fail-closed; then cbm_permit_retry_after_ms() tells when to
- * try again. Waits at most call_timeout_ms; allocates nothing.
+ * CBM_E_FORCED_OPEN, CBM_E_RATE_LIMITED; then cbm_permit_retry_after_ms() tells when to try again. When the broker cannot be
+ * asked, or its answer is not understood, when_away decides: a permit without its word, CBM_E_AWAY (CBM_E_PROTOCOL), or the
+ * in-process manager. CBM_E_UNTRUSTED in every mode. A breaker that is gone, or not known to a new broker, is created again with
+ * the policy of its handle. Waits at most call_timeout_ms; allocates nothing.
  */
 CBM_API int cbm_call_begin(cbm_breaker *breaker, cbm_permit *permit);
 CBM_API int cbm_call_begin_with(cbm_breaker *breaker, const cbm_begin_options *options, cbm_permit *permit);
@@ -229,7 +231,9 @@ typedef struct cbm_report_options {
 /*
  * How the call went. 0 when the broker has it: if this report opened the breaker, no cbm_call_begin that starts after this
  * returns, in any process, is let through. CBM_E_AWAY: not delivered after one more try on a new connection; the outcome is not
- * queued (under CBM_LOCAL the in-process manager takes it, and it is 0). CBM_E_INHERITED, CBM_E_INVALID (no permit, or reported already).
+ * queued (under CBM_LOCAL the in-process manager takes it, and it is 0). CBM_E_NOT_FOUND: the breaker was removed meanwhile.
+ * After any of these the permit is spent. CBM_E_INHERITED, CBM_E_INVALID (no permit, reported already, or options that are not
+ * valid: those leave the permit as it was).
  */
 CBM_API int cbm_call_report(cbm_permit *permit, cbm_outcome outcome);
 CBM_API int cbm_call_report_with(cbm_permit *permit, cbm_outcome outcome, const cbm_report_options *options);
@@ -293,7 +297,7 @@ typedef struct cbm_stats_result cbm_stats_result;
 
 /*
  * The spec's get_all_states(): every breaker whose name matches the glob (NULL: all), in the order of names. Pages are put
- * together here; a breaker that is created meanwhile may be missing. Free with cbm_states_free.
+ * together here, each with a deadline of its own; a breaker that is created meanwhile may be missing. Free with cbm_states_free.
  */
 CBM_API int cbm_states(cbm_client *client, const char *pattern, cbm_states_result **states);
 CBM_API size_t cbm_states_count(const cbm_states_result *states);
@@ -330,7 +334,7 @@ CBM_API int cbm_reset_manager(cbm_client *client);
 
 /* Changes the fields that are not 0; state and counts are kept. */
 CBM_API int cbm_configure(cbm_client *client, const char *name, const cbm_policy *policy);
-/* Removes the breakers that match the glob; *removed may be NULL. */
+/* Removes the breakers that match the glob; *removed may be NULL. Handles stay good, as with cbm_reset_manager. */
 CBM_API int cbm_remove(cbm_client *client, const char *pattern, uint64_t *removed);
 /* reason: up to 256 bytes, shown in states, or NULL. for_ms: ends by itself; 0: until cbm_enable. */
 CBM_API int cbm_force_open(cbm_client *client, const char *name, const char *reason, uint32_t for_ms);
@@ -343,7 +347,7 @@ CBM_API int cbm_enable(cbm_client *client, const char *name);
 CBM_API int cbm_ping(cbm_client *client); /* 0: it answers. CBM_E_UNSUPPORTED for `local:` */
 /*
  * A text command as nngcat would send it ("states ha_*"), answered as one JSON line: for tools and debugging. *json is freed with
- * cbm_free, and set also when the operation failed and the broker said why. CBM_E_UNSUPPORTED for `local:`.
+ * cbm_free, and set also when the operation failed and the broker said why, else NULL. CBM_E_UNSUPPORTED for `local:`.
  */
 CBM_API int cbm_command(cbm_client *client, const char *command, char **json);
 CBM_API void cbm_free(void *memory);
