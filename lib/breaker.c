@@ -136,9 +136,9 @@ static bool is_slow(const core_breaker *breaker, const cbm_core_report *report)
 }
 
 /* After an outcome was recorded: opens when the rule says so, which METRICS_ONLY only shows. Returns whether it opened. */
-static bool evaluate(core_shared *shared, core_breaker *breaker, int64_t now_ns)
+static bool evaluate(core_shared *shared, core_breaker *breaker, bool failure, int64_t now_ns)
 {
-    if (!core_rule_opens(&breaker->rule, core_breaker_policy(breaker), now_ns)) {
+    if (!core_rule_opens(&breaker->rule, core_breaker_policy(breaker), failure, now_ns)) {
         return false;
     }
     if (breaker->state == CBM_CORE_METRICS_ONLY) {
@@ -162,7 +162,7 @@ static void record(core_shared *shared, core_breaker *breaker, const cbm_core_re
     if (breaker->state == CBM_CORE_CLOSED && report->open_for_ms > 0) {
         return; /* opened by that instead, and for that long */
     }
-    if (!evaluate(shared, breaker, now_ns) &&
+    if (!evaluate(shared, breaker, is_failure(report), now_ns) &&
         failed_before != (core_rule_failures(&breaker->rule, policy, now_ns) > 0)) {
         core_breaker_schedule(shared, breaker, now_ns); /* only a breaker without failures expires */
     }
@@ -188,7 +188,7 @@ static void count(core_breaker *breaker, const cbm_core_report *report, uint64_t
 {
     core_counters_outcome(&breaker->counters, report->outcome, is_slow(breaker, report), times);
     if (report->duration_ns >= 0) {
-        core_history_duration(&breaker->history, report->duration_ns, times);
+        core_histogram_add(&breaker->durations, report->duration_ns, times);
     }
     if (is_failure(report)) {
         breaker->last_failure_ns = now_ns;
@@ -219,7 +219,9 @@ void core_breaker_report(core_shared *shared, core_breaker *breaker, const cbm_c
     uint64_t times = report->late && report->count > 1 ? report->count : 1;
 
     breaker->last_used_ns = now_ns;
-    breaker->counters.late += late ? times : 0;
+    if (late) { /* without the test each call would touch one more line of cache */
+        breaker->counters.late += times;
+    }
     count(breaker, report, times, now_ns);
     if (decides && breaker->state == CBM_CORE_HALF_OPEN) {
         record_probe(shared, breaker, report, permit->id, now_ns);
@@ -250,7 +252,7 @@ void core_breaker_successes(core_shared *shared, core_breaker *breaker, uint32_t
         return;
     }
     core_rule_record_successes(&breaker->rule, policy, times, at_ns);
-    if (!evaluate(shared, breaker, at_ns)) {
+    if (!evaluate(shared, breaker, false, at_ns)) {
         core_breaker_schedule(shared, breaker, at_ns);
     }
 }
@@ -369,5 +371,6 @@ void core_breaker_stop(core_shared *shared, core_breaker *breaker)
     core_permits_take_back_all(&shared->permits, &breaker->permits);
     core_deadlines_set(&shared->deadlines, breaker, CBM_CORE_NEVER_NS);
     core_history_free(breaker->history);
+    free(breaker->durations);
     free(breaker->reason);
 }

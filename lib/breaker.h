@@ -4,6 +4,7 @@
 
 #include "cbm_core.h"
 #include "deadlines.h"
+#include "histogram.h"
 #include "permits.h"
 #include "policy_pool.h"
 #include "rule.h"
@@ -15,8 +16,8 @@
  * (breaker.c asserts it).
  */
 typedef struct core_breaker {
-    char *name;
-    int64_t open_until_ns; /* OPEN */
+    core_histogram *durations; /* NULL: none was given yet */
+    int64_t open_until_ns;     /* OPEN */
     int64_t state_since_ns;
     int64_t frozen_ns;       /* when the rule stopped recording, on leaving CLOSED or METRICS_ONLY */
     int64_t control_ends_ns; /* of a manual state */
@@ -43,7 +44,7 @@ typedef struct core_breaker {
     core_permit_list permits;
     core_probes probes;
     core_history *history;
-    UT_hash_handle hh; /* by name */
+    UT_hash_handle hh; /* by name, which it owns as its key */
 } core_breaker;
 
 /* What the breakers of a manager share. */
@@ -54,6 +55,11 @@ typedef struct core_shared {
     void (*on_event)(void *context, const cbm_core_event *event);
     void *event_context;
 } core_shared;
+
+static inline const char *core_breaker_name(const core_breaker *breaker)
+{
+    return breaker->hh.key;
+}
 
 static inline const cbm_core_policy *core_breaker_policy(const core_breaker *breaker)
 {

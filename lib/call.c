@@ -56,7 +56,7 @@ int cbm_core_call_begin_at(cbm_core_manager *manager, uint32_t slot, uint32_t sl
     }
     now_ns = core_manager_now(manager, now_ns);
     core_breaker_settle(&manager->shared, breaker, now_ns);
-    error = rate_limited(manager, breaker->name, now_ns, decision);
+    error = rate_limited(manager, core_breaker_name(breaker), now_ns, decision);
     decision->state = (cbm_core_state)breaker->state;
     return error == CBM_CORE_OK ? begin(manager, breaker, begin_options, now_ns, decision) : error;
 }

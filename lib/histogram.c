@@ -5,7 +5,7 @@
 #define NS_PER_US 1000
 #define STEP_BITS 3 /* 2^3 is CORE_HISTOGRAM_STEPS */
 
-core_histogram *core_histogram_new(void)
+static core_histogram *new_histogram(void)
 {
     core_histogram *histogram = calloc(1, sizeof(*histogram));
 
@@ -46,7 +46,7 @@ static void halve(core_histogram *histogram)
     }
 }
 
-void core_histogram_add(core_histogram *histogram, int64_t duration_ns, uint64_t count)
+static void add(core_histogram *histogram, int64_t duration_ns, uint64_t count)
 {
     uint32_t *bucket = &histogram->counts[bucket_of(duration_ns)];
 
@@ -61,13 +61,23 @@ void core_histogram_add(core_histogram *histogram, int64_t duration_ns, uint64_t
     histogram->most_ns = duration_ns > histogram->most_ns ? duration_ns : histogram->most_ns;
 }
 
+void core_histogram_add(core_histogram **histogram, int64_t duration_ns, uint64_t count)
+{
+    if (*histogram == NULL) {
+        *histogram = new_histogram();
+    }
+    if (*histogram != NULL) {
+        add(*histogram, duration_ns, count);
+    }
+}
+
 double core_histogram_percentile_ms(const core_histogram *histogram, uint32_t thousandths)
 {
     uint64_t total = 0;
     uint64_t rank;
     double ns = 0;
 
-    for (uint32_t i = 0; i < CORE_HISTOGRAM_BUCKETS; i++) {
+    for (uint32_t i = 0; histogram != NULL && i < CORE_HISTOGRAM_BUCKETS; i++) {
         total += histogram->counts[i];
     }
     if (total == 0) {

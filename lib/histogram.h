@@ -13,9 +13,9 @@ typedef struct core_histogram {
     uint32_t counts[CORE_HISTOGRAM_BUCKETS];
 } core_histogram;
 
-core_histogram *core_histogram_new(void); /* NULL: no memory */
-void core_histogram_add(core_histogram *histogram, int64_t duration_ns, uint64_t count);
-/* The duration below which so many thousandths of those recorded lie, in ms; -1: none was recorded. */
+/* Makes *histogram at need, and does without when there is no memory. */
+void core_histogram_add(core_histogram **histogram, int64_t duration_ns, uint64_t count);
+/* The duration below which so many thousandths of those recorded lie, in ms; -1: none was recorded, or NULL. */
 double core_histogram_percentile_ms(const core_histogram *histogram, uint32_t thousandths);
 
 #endif

@@ -249,7 +249,7 @@ int core_manager_ask_anew(cbm_core_manager *manager, core_breaker *breaker, cons
 {
     core_policy_entry *policy;
     bool configured;
-    int error = policy_for(manager, breaker->name, asked, &policy, &configured);
+    int error = policy_for(manager, core_breaker_name(breaker), asked, &policy, &configured);
 
     if (error == CBM_CORE_OK) {
         error = put_in_force(manager, breaker, policy, now_ns);

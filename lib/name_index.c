@@ -25,7 +25,7 @@ static core_name_cursor place_of(const core_name_index *index, const char *name,
         uint32_t middle = low + (high - low) / 2;
 
         block = index->blocks[middle];
-        if (strcmp(block->breakers[block->count - 1]->name, name) <= most) {
+        if (strcmp(core_breaker_name(block->breakers[block->count - 1]), name) <= most) {
             low = middle + 1;
         } else {
             high = middle;
@@ -42,7 +42,7 @@ static core_name_cursor place_of(const core_name_index *index, const char *name,
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
 
-        if (strcmp(block->breakers[middle]->name, name) <= most) {
+        if (strcmp(core_breaker_name(block->breakers[middle]), name) <= most) {
             low = middle + 1;
         } else {
             high = middle;
@@ -79,7 +79,7 @@ static core_name_block *insert_block(core_name_index *index, uint32_t at)
 
 int core_name_index_add(core_name_index *index, struct core_breaker *breaker)
 {
-    core_name_cursor place = place_of(index, breaker->name, true);
+    core_name_cursor place = place_of(index, core_breaker_name(breaker), true);
     core_name_block *block;
 
     if (place.block == index->count && index->count > 0 && index->blocks[index->count - 1]->count < BLOCK_SIZE) {
@@ -116,7 +116,7 @@ int core_name_index_add(core_name_index *index, struct core_breaker *breaker)
 
 void core_name_index_remove(core_name_index *index, const struct core_breaker *breaker)
 {
-    core_name_cursor place = place_of(index, breaker->name, true);
+    core_name_cursor place = place_of(index, core_breaker_name(breaker), true);
     core_name_block *block = index->blocks[place.block];
 
     block->count--;

@@ -40,8 +40,8 @@ size_t cbm_core_states(cbm_core_manager *manager, const char *pattern, const cha
         if (breaker == NULL) {
             break;
         }
-        strcpy(next, breaker->name);
-        if (core_glob_match(pattern, breaker->name)) {
+        strcpy(next, core_breaker_name(breaker));
+        if (core_glob_match(pattern, core_breaker_name(breaker))) {
             core_breaker_settle(&manager->shared, breaker, now_ns);
             core_breaker_status(&manager->shared, breaker, now_ns, &statuses[written++]);
         }

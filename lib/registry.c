@@ -121,12 +121,13 @@ static void take_slot(core_registry *registry, core_breaker *breaker)
     }
 }
 
-static bool add_by_name(core_registry *registry, core_breaker *breaker)
+/* Takes over the name. */
+static bool add_by_name(core_registry *registry, core_breaker *breaker, char *name)
 {
-    size_t length = strlen(breaker->name);
-    uint32_t hash = hash_of(registry, breaker->name, length);
+    size_t length = strlen(name);
+    uint32_t hash = hash_of(registry, name, length);
 
-    HASH_ADD_KEYPTR_BYHASHVALUE(hh, registry->by_name, breaker->name, length, hash, breaker);
+    HASH_ADD_KEYPTR_BYHASHVALUE(hh, registry->by_name, name, length, hash, breaker);
     return breaker->hh.tbl != NULL;
 }
 
@@ -134,24 +135,22 @@ int core_registry_add(core_registry *registry, core_shared *shared, const char *
                       int64_t now_ns, core_breaker **added)
 {
     core_breaker *breaker;
+    char *own_name;
 
     if (registry->count >= registry->maximum) {
         return CBM_CORE_E_FULL;
     }
     breaker = empty_slot(registry, shared);
-    if (breaker == NULL) {
-        return CBM_CORE_E_NOMEM;
+    own_name = strdup(name);
+    if (breaker == NULL || own_name == NULL) {
+        goto no_name;
     }
     clear_slot(registry, breaker);
-    breaker->name = strdup(name);
-    if (breaker->name == NULL) {
-        return CBM_CORE_E_NOMEM;
-    }
     if (core_rule_init(&breaker->rule, core_policy_of(policy)) != CBM_CORE_OK) {
-        goto no_rule;
-    }
-    if (!add_by_name(registry, breaker)) {
         goto no_name;
+    }
+    if (!add_by_name(registry, breaker, own_name)) {
+        goto no_hash;
     }
     if (core_name_index_add(&registry->in_order, breaker) != CBM_CORE_OK) {
         goto no_place;
@@ -164,23 +163,23 @@ int core_registry_add(core_registry *registry, core_shared *shared, const char *
 
 no_place:
     HASH_DELETE(hh, registry->by_name, breaker);
-no_name:
+no_hash:
     core_rule_deinit(&breaker->rule, core_policy_of(policy));
-no_rule:
-    free(breaker->name);
-    breaker->name = NULL;
+no_name:
+    free(own_name);
     return CBM_CORE_E_NOMEM;
 }
 
 void core_registry_remove(core_registry *registry, core_shared *shared, core_breaker *breaker)
 {
+    char *name = (char *)breaker->hh.key; /* its own: see core_registry_add */
+
     core_breaker_stop(shared, breaker);
     core_name_index_remove(&registry->in_order, breaker);
     HASH_DELETE(hh, registry->by_name, breaker);
     core_rule_deinit(&breaker->rule, core_breaker_policy(breaker));
     core_policy_release(&registry->policies, breaker->policy);
-    free(breaker->name);
-    breaker->name = NULL;
+    free(name);
     breaker->in_use = false;
     breaker->slot_generation++; /* from now on handles and permits of it are known to be old */
     registry->unused[registry->unused_count++] = breaker->slot;

@@ -179,12 +179,12 @@ bool core_rule_totals(core_rule *rule, const cbm_core_policy *policy, int64_t no
     return false;
 }
 
-bool core_rule_opens(core_rule *rule, const cbm_core_policy *policy, int64_t now_ns)
+bool core_rule_opens(core_rule *rule, const cbm_core_policy *policy, bool failure, int64_t now_ns)
 {
     core_window_totals totals;
 
     if (!core_rule_totals(rule, policy, now_ns, &totals)) {
-        return core_rule_failures(rule, policy, now_ns) >= policy->failure_threshold;
+        return failure && core_rule_failures(rule, policy, now_ns) >= policy->failure_threshold;
     }
     return totals.calls >= policy->minimum_calls && rates_open(&totals, policy);
 }

@@ -38,8 +38,11 @@ int core_rule_change(core_rule *rule, const cbm_core_policy *from, const cbm_cor
 bool core_rule_record(core_rule *rule, const cbm_core_policy *policy, bool failure, bool slow, int64_t now_ns);
 /* Records `count` fast successes at once, as that many _record would: O(1), count_window O(count / 64) and at most its size. */
 void core_rule_record_successes(core_rule *rule, const cbm_core_policy *policy, uint64_t count, int64_t now_ns);
-/* Whether what is recorded opens the breaker. */
-bool core_rule_opens(core_rule *rule, const cbm_core_policy *policy, int64_t now_ns);
+/*
+ * Whether what is recorded opens the breaker, the last outcome being a failure or a success. Without a window a success
+ * decides nothing, not even on failures that a change of policy left over the threshold.
+ */
+bool core_rule_opens(core_rule *rule, const cbm_core_policy *policy, bool failure, int64_t now_ns);
 /*
  * Whether some number of fast successes within the second of now_ns could alone open the breaker (by making up
  * minimum_calls, or by evaluating what a change of policy or of the second left over the threshold). While not, they may be

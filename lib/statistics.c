@@ -1,7 +1,5 @@
 #include "statistics.h"
 
-#include "histogram.h"
-
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,7 +16,6 @@ static core_history *made(core_history **history)
 void core_history_free(core_history *history)
 {
     if (history != NULL) {
-        free(history->durations);
         free(history->error_text);
         free(history->told);
         free(history);
@@ -30,19 +27,6 @@ void core_history_transition(core_history **history, cbm_core_state from, cbm_co
     if (made(history) != NULL) {
         (*history)->transitions[from][to]++;
         (*history)->time_in_state_ns[from] += lasted_ns;
-    }
-}
-
-void core_history_duration(core_history **history, int64_t duration_ns, uint64_t count)
-{
-    if (made(history) == NULL) {
-        return;
-    }
-    if ((*history)->durations == NULL) {
-        (*history)->durations = core_histogram_new();
-    }
-    if ((*history)->durations != NULL) {
-        core_histogram_add((*history)->durations, duration_ns, count);
     }
 }
 
@@ -116,14 +100,10 @@ static void fill_history(cbm_core_statistics *statistics, const core_history *hi
             statistics->state_transitions += history->transitions[from][to];
         }
     }
-    if (history->durations != NULL) {
-        statistics->p50_ms = core_histogram_percentile_ms(history->durations, 500);
-        statistics->p90_ms = core_histogram_percentile_ms(history->durations, 900);
-        statistics->p99_ms = core_histogram_percentile_ms(history->durations, 990);
-    }
 }
 
-void core_statistics_fill(cbm_core_statistics *statistics, const core_counters *counters, const core_history *history)
+void core_statistics_fill(cbm_core_statistics *statistics, const core_counters *counters, const core_history *history,
+                          const core_histogram *durations)
 {
     *statistics = (cbm_core_statistics){
         .total_calls = counters->successful + counters->failed + counters->ignored,
@@ -138,9 +118,9 @@ void core_statistics_fill(cbm_core_statistics *statistics, const core_counters *
         .lumped_failures = counters->lumped,
         .leases_expired = counters->leases_expired,
         .abandoned = counters->abandoned,
-        .p50_ms = -1,
-        .p90_ms = -1,
-        .p99_ms = -1,
+        .p50_ms = core_histogram_percentile_ms(durations, 500),
+        .p90_ms = core_histogram_percentile_ms(durations, 900),
+        .p99_ms = core_histogram_percentile_ms(durations, 990),
     };
     if (history != NULL) {
         fill_history(statistics, history);

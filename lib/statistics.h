@@ -3,8 +3,7 @@
 #define CORE_STATISTICS_H
 
 #include "cbm_core.h"
-
-struct core_histogram;
+#include "histogram.h"
 
 typedef struct core_counters {
     uint64_t failed;
@@ -21,11 +20,10 @@ typedef struct core_counters {
 } core_counters;
 
 /*
- * What most breakers never need: made at the first duration, failure text, transition or difference. Without memory for it
+ * What most breakers never need: made at the first failure text, transition or difference. Without memory for it
  * the breaker works as well, and only this part of its past is missing.
  */
 typedef struct core_history {
-    struct core_histogram *durations;
     char *error_text;
     uint32_t error_capacity;
     uint32_t told_count;
@@ -38,13 +36,13 @@ void core_history_free(core_history *history); /* NULL is fine */
 
 /* Each makes *history at need, and does without when there is no memory. */
 void core_history_transition(core_history **history, cbm_core_state from, cbm_core_state to, int64_t lasted_ns);
-void core_history_duration(core_history **history, int64_t duration_ns, uint64_t count);
 void core_history_error_text(core_history **history, const char *text);
 /* Whether this set of fields was not told yet; it counts as told from now on. */
 bool core_history_first_time(core_history **history, uint32_t fields);
 
 void core_counters_outcome(core_counters *counters, cbm_core_outcome outcome, bool slow, uint64_t count);
 /* Everything of `statistics` but the time in the present state, which is added. */
-void core_statistics_fill(cbm_core_statistics *statistics, const core_counters *counters, const core_history *history);
+void core_statistics_fill(cbm_core_statistics *statistics, const core_counters *counters, const core_history *history,
+                          const core_histogram *durations);
 
 #endif

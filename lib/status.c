@@ -50,7 +50,7 @@ void core_breaker_status(const core_shared *shared, core_breaker *breaker, int64
     const core_history *history = breaker->history;
 
     memset(status, 0, sizeof(*status));
-    strcpy(status->name, breaker->name);
+    strcpy(status->name, core_breaker_name(breaker));
     status->state = (cbm_core_state)breaker->state;
     fill_rates(breaker, now_ns, status);
     status->would_open = breaker->would_open;
@@ -72,6 +72,6 @@ void core_breaker_status(const core_shared *shared, core_breaker *breaker, int64
     if (history != NULL && history->error_text != NULL) {
         strcpy(status->last_error_text, history->error_text);
     }
-    core_statistics_fill(&status->statistics, &breaker->counters, history);
+    core_statistics_fill(&status->statistics, &breaker->counters, history, breaker->durations);
     status->statistics.time_in_state_ns[status->state] += now_ns - breaker->state_since_ns;
 }

@@ -130,7 +130,7 @@ static uint64_t remove_matching(cbm_core_manager *manager, const char *pattern, 
     for (uint32_t slot = 0; slot < manager->registry.slots_made; slot++) {
         core_breaker *breaker = core_registry_in_slot(&manager->registry, slot);
 
-        if (breaker != NULL && core_glob_match(pattern, breaker->name)) {
+        if (breaker != NULL && core_glob_match(pattern, core_breaker_name(breaker))) {
             core_manager_remove(manager, breaker, now_ns);
             count++;
         }

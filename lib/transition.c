@@ -35,7 +35,7 @@ void core_breaker_tell(core_shared *shared, const core_breaker *breaker, cbm_cor
     if (shared->on_event == NULL) {
         return;
     }
-    event.name = breaker->name;
+    event.name = core_breaker_name(breaker);
     event.slot = breaker->slot;
     event.now_ns = now_ns;
     if (event.type != CBM_CORE_EVENT_TRANSITION) {
