@@ -173,8 +173,8 @@ static void print_summary(const simulation_totals *totals)
         return;
     const uint64_t *reports = totals->refused_reports;
     fprintf(out, "traces: %" PRIu64 ", steps: %" PRIu64 "\n", totals->traces, totals->steps);
-    fprintf(out, "calls: %" PRIu64 " permitted, %" PRIu64 " refused\n", totals->permitted, totals->refused);
-    fprintf(out, "refused here, ended in the trace: %" PRIu64 " successes, %" PRIu64 " failures, %" PRIu64 " ignored\n",
+    fprintf(out, "calls: permitted %" PRIu64 ", refused %" PRIu64 "\n", totals->permitted, totals->refused);
+    fprintf(out, "refused here, ended in the trace: successes %" PRIu64 ", failures %" PRIu64 ", ignored %" PRIu64 "\n",
             reports[CBM_CORE_SUCCESS], reports[CBM_CORE_FAILURE] + reports[CBM_CORE_TIMEOUT],
             reports[CBM_CORE_IGNORED]);
     print_transitions(out, totals);

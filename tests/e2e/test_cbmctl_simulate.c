@@ -289,8 +289,8 @@ Test(cbmctl_simulate, the_summary_counts_what_was_permitted_refused_and_spared)
     simulate(&result, incident, ARGS("--summary", "--policy", "failure_threshold=2"));
     cr_assert_eq(result.status, 0);
     cr_assert_str_eq(result.err, "traces: 1, steps: 6\n"
-                                 "calls: 2 permitted, 1 refused\n"
-                                 "refused here, ended in the trace: 0 successes, 1 failures, 0 ignored\n"
+                                 "calls: permitted 2, refused 1\n"
+                                 "refused here, ended in the trace: successes 0, failures 1, ignored 0\n"
                                  "transitions: CLOSED to OPEN 1\n"
                                  "time: none\n");
     program_result_deinit(&result);
