@@ -1,5 +1,6 @@
 #include "glob.h"
 
+#include "cbm_core.h"
 #include "text.h"
 
 #include <string.h>
@@ -106,4 +107,9 @@ bool core_glob_match(const char *pattern, const char *text)
         pattern++;
     }
     return *pattern == '\0';
+}
+
+bool cbm_core_name_matches(const char *pattern, const char *name)
+{
+    return core_glob_match(pattern, name);
 }

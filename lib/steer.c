@@ -197,11 +197,13 @@ int cbm_core_configure(cbm_core_manager *manager, const char *name, const cbm_co
     return core_manager_change_asked(manager, breaker, policy, now_ns, bad_field);
 }
 
-void cbm_core_reload(cbm_core_manager *manager, int64_t now_ns)
+bool cbm_core_reload_part(cbm_core_manager *manager, uint32_t *next, uint32_t most, int64_t now_ns)
 {
+    uint32_t slots = manager->registry.slots_made;
+
     now_ns = core_manager_now(manager, now_ns);
-    for (uint32_t slot = 0; slot < manager->registry.slots_made; slot++) {
-        core_breaker *breaker = core_registry_in_slot(&manager->registry, slot);
+    for (; *next < slots && most > 0; (*next)++, most--) {
+        core_breaker *breaker = core_registry_in_slot(&manager->registry, *next);
         cbm_core_policy_request asked;
 
         if (breaker != NULL) {
@@ -210,6 +212,14 @@ void cbm_core_reload(cbm_core_manager *manager, int64_t now_ns)
             (void)core_manager_ask_anew(manager, breaker, &asked, now_ns); /* without memory the old policy stays */
         }
     }
+    return *next < slots;
+}
+
+void cbm_core_reload(cbm_core_manager *manager, int64_t now_ns)
+{
+    uint32_t next = 0;
+
+    (void)cbm_core_reload_part(manager, &next, UINT32_MAX, now_ns);
 }
 
 int cbm_core_remove(cbm_core_manager *manager, const char *pattern, int64_t now_ns, uint64_t *removed)

@@ -453,6 +453,8 @@ CBM_CORE_API int cbm_core_configure(cbm_core_manager *manager, const char *name,
  * defaults; a breaker that has lost its section goes back to it.
  */
 CBM_CORE_API void cbm_core_reload(cbm_core_manager *manager, int64_t now_ns);
+/* The same a part at a time, for who shares the manager: `most` slots from *next (0 at first) on. Returns whether more are left. */
+CBM_CORE_API bool cbm_core_reload_part(cbm_core_manager *manager, uint32_t *next, uint32_t most, int64_t now_ns);
 /*
  * Removes the breakers that match the glob; *removed says how many. Permits of theirs become late. 0 matches is 0, not an
  * error; an empty pattern is CBM_CORE_E_INVALID.
@@ -495,6 +497,8 @@ CBM_CORE_API int cbm_core_successes_record(cbm_core_manager *manager, uint32_t s
 
 /* Whether `name` may name a breaker: 1 to 128 bytes of UTF-8 without control characters (C0, DEL, C1). */
 CBM_CORE_API bool cbm_core_name_valid(const char *name, size_t length);
+/* Whether a pattern as that of cbm_core_states means `name`. */
+CBM_CORE_API bool cbm_core_name_matches(const char *pattern, const char *name);
 /* Copies UTF-8 text into `to` (size bytes with the end), cut at a character; control characters become spaces. */
 CBM_CORE_API void cbm_core_text_copy(char *to, size_t size, const char *from, size_t length);
 
