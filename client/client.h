@@ -85,6 +85,9 @@ int cbm_client_refused(const cbm_reply *reply);
 /* Whether the error means that the broker could not be asked, so that when_away decides. */
 bool cbm_is_absence(int error);
 
+/* The handle of that name, made when there is none. NULL: no memory. */
+cbm_breaker *cbm_client_handle(cbm_client *client, const char *name);
+
 void cbm_client_renew(cbm_client *client);
 
 /* Fields of a request from arguments. 0 or CBM_E_INVALID with a message. */

@@ -38,6 +38,7 @@ void fake_broker_go_away(fake_broker *broker);
 void fake_broker_hang_up(fake_broker *broker);
 
 const char *fake_broker_address(const fake_broker *broker);
+int fake_broker_incarnation(const fake_broker *broker); /* each of its bytes is this: 1, and one more at each restart */
 void *fake_broker_context(const fake_broker *broker);
 int fake_broker_connections(fake_broker *broker);             /* so far */
 int fake_broker_open_connections(fake_broker *broker);        /* now */
