@@ -17,6 +17,7 @@ libnng-dev|libnng-dev|header:nng/nng.h
 libmsgpack-dev|libmsgpack-c-dev|header:msgpack.h
 uthash-dev|uthash-dev|header:uthash.h
 libjansson-dev|libjansson-dev|header:jansson.h
+libinih-dev|libinih-dev|header:ini.h
 LIST
         ;;
     demo)

@@ -15,6 +15,8 @@
 
 #define REPLAY_CLIENTS 16384
 #define TICK_SLICE 64
+#define RELOAD_SLICE 128
+#define RELOAD_PAUSE_NS 50000
 #define TIMER_MAX_MS 3600000 /* NNG's durations are 32 bits of milliseconds: far deadlines are looked at again */
 
 struct cbm_engine {
@@ -22,7 +24,9 @@ struct cbm_engine {
     cbm_core_manager *manager;
     cbm_replay replay;
     cbm_event_log events;
-    const cbm_caller *caller; /* on whose behalf the lock is held; NULL: time's */
+    const cbm_caller *caller;                /* on whose behalf the lock is held; NULL: time's */
+    cbm_config *config;                      /* NULL: none */
+    cbm_core_policy_request policy_defaults; /* its own */
 
     nng_aio *timer;
     int64_t timer_ns; /* when it fires; CBM_CORE_NEVER_NS: it does not run */
@@ -46,6 +50,13 @@ static void on_event(void *context, const cbm_core_event *event)
     cbm_engine *engine = context;
 
     cbm_event_log_add(&engine->events, event, engine->caller ? engine->caller->correlation_id : NULL);
+}
+
+static bool configured(void *context, const char *name, cbm_core_policy_request *request)
+{
+    const cbm_engine *engine = context;
+
+    return engine->config && cbm_config_policy(engine->config, name, request);
 }
 
 /* ---- The lock and the timer ----------------------------------------------------------------------------------- */
@@ -123,6 +134,9 @@ static int engine_init(cbm_engine *engine, const cbm_engine_options *options, co
         .first_epoch = start->first_epoch,
         .on_event = on_event,
         .event_context = engine,
+        .policy_defaults = &engine->policy_defaults,
+        .configured = configured,
+        .configured_context = engine,
     };
     int error;
 
@@ -169,6 +183,7 @@ void cbm_engine_free(cbm_engine *engine)
     nng_aio_stop(engine->timer);
     nng_aio_free(engine->timer);
     cbm_core_manager_free(engine->manager);
+    cbm_config_free(engine->config);
     cbm_replay_deinit(&engine->replay);
     cbm_event_log_deinit(&engine->events);
     pthread_mutex_destroy(&engine->lock);
@@ -211,6 +226,28 @@ void cbm_engine_caller_gone(cbm_engine *engine, const cbm_caller *caller)
 
     cbm_core_holder_gone(engine->manager, caller->holder, now_ns);
     leave(engine);
+}
+
+void cbm_engine_reload(cbm_engine *engine, cbm_config *config)
+{
+    cbm_config *old;
+    uint32_t next = 0;
+    bool more;
+
+    enter(engine, NULL);
+    old = engine->config;
+    engine->config = config;
+    engine->policy_defaults = *cbm_config_defaults(config);
+    leave(engine);
+    cbm_config_free(old);
+    do {
+        int64_t now_ns = enter(engine, NULL);
+
+        more = cbm_core_reload_part(engine->manager, &next, RELOAD_SLICE, now_ns);
+        leave(engine);
+        if (more) /* or the lock would be taken again before those who wait for it have woken up */
+            nanosleep(&(struct timespec){.tv_nsec = RELOAD_PAUSE_NS}, NULL);
+    } while (more);
 }
 
 /* ---- Calls ------------------------------------------------------------------------------------------------------ */

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "cbm_core.h"
+#include "config.h"
 #include "message.h"
 
 typedef struct cbm_engine cbm_engine;
@@ -37,6 +38,11 @@ void cbm_engine_free(cbm_engine *engine); /* nobody may be in a call */
 
 const uint8_t *cbm_engine_incarnation(const cbm_engine *engine);
 void cbm_engine_info(const cbm_engine *engine, cbm_info_reply *info);
+/*
+ * Takes over a configuration (its policies: the settings are the caller's to see to) and puts it in force, states and counts
+ * kept. Breakers that are there follow a few at a time, so that nobody waits for all of them. By one thread at a time.
+ */
+void cbm_engine_reload(cbm_engine *engine, cbm_config *config);
 /* The connection is gone: its permits are dealt with. */
 void cbm_engine_caller_gone(cbm_engine *engine, const cbm_caller *caller);
 

@@ -8,8 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sysexits.h>
 #include <unistd.h>
 
+#include "config.h"
 #include "engine.h"
 #include "error.h"
 #include "listener.h"
@@ -23,7 +25,10 @@
 #define SILENT_MAX 256
 
 typedef struct cbm_broker {
-    cbm_options options;
+    cbm_options command_line;
+    cbm_options started; /* the command line and the config file at the start */
+    cbm_options options; /* the same, with the address found */
+    cbm_config *config;  /* until the engine has it */
     cbm_lock lock;
     cbm_engine *engine;
     cbm_registry registry;
@@ -59,6 +64,24 @@ static size_t silent_connections(size_t descriptors)
     if (count < SILENT_MIN)
         return SILENT_MIN;
     return count < SILENT_MAX ? count : SILENT_MAX;
+}
+
+static bool read_config(cbm_broker *broker)
+{
+    const char *path = broker->options.config_path;
+    char message[512];
+
+    if (path) {
+        broker->config = cbm_config_read(path, message, sizeof message);
+        if (!broker->config) {
+            report_failure(message);
+            return false;
+        }
+        cbm_config_apply(broker->config, &broker->options);
+    }
+    broker->started = broker->options;
+    cbm_log_set_level(broker->options.log_level);
+    return true;
 }
 
 static bool find_address(cbm_options *options)
@@ -101,6 +124,10 @@ static bool set_up(cbm_broker *broker)
     if (!cbm_lock_acquire(&broker->lock, &options->address, message, sizeof message))
         goto failed;
     error = cbm_engine_new(&broker->engine, &engine);
+    if (error == 0 && broker->config) {
+        cbm_engine_reload(broker->engine, broker->config);
+        broker->config = NULL;
+    }
     if (error == 0)
         error = cbm_registry_init(&broker->registry, silent_connections(raise_descriptor_limit()));
     broker->has_registry = error == 0;
@@ -126,6 +153,7 @@ static void tear_down(cbm_broker *broker)
         cbm_registry_deinit(&broker->registry);
     }
     cbm_engine_free(broker->engine);
+    cbm_config_free(broker->config);
     cbm_lock_release(&broker->lock);
     nng_fini();
 }
@@ -148,44 +176,103 @@ static void tell_ready(const cbm_broker *broker)
     close(broker->options.ready_fd);
 }
 
-/* Blocked before there are threads, so that only sigwait sees them. */
-static void block_signals(sigset_t *stop)
+/* ---- SIGHUP: the config file again --------------------------------------------------------------------------------- */
+
+static void needs_restart(bool changed, const char *setting)
 {
-    sigemptyset(stop);
-    sigaddset(stop, SIGTERM);
-    sigaddset(stop, SIGINT);
-    pthread_sigmask(SIG_BLOCK, stop, NULL);
+    if (changed)
+        cbm_log_message(CBM_LOG_WARN, "needs_restart", "%s has changed: cbmd takes it up when it is started again",
+                        setting);
+}
+
+static void compare_settings(const cbm_options *running, const cbm_options *wanted)
+{
+    needs_restart(running->address_given != wanted->address_given ||
+                      strcmp(running->address.url, wanted->address.url) != 0,
+                  "listen");
+    needs_restart(running->max_breakers != wanted->max_breakers, "max_breakers");
+    needs_restart(running->rate_limit != wanted->rate_limit, "rate_limit");
+    needs_restart(running->rate_window_ms != wanted->rate_window_ms, "rate_window_ms");
+    needs_restart(running->rate_limit_calls != wanted->rate_limit_calls, "rate_limit_scope");
+}
+
+/* The file is read and judged before the engine hears of it. */
+static void reload(cbm_broker *broker)
+{
+    const char *path = broker->options.config_path;
+    cbm_options wanted = broker->command_line;
+    cbm_config *config;
+    cbm_log_line line;
+    char message[512];
+
+    if (!path) {
+        cbm_log_message(CBM_LOG_WARN, "reload", "there is nothing to read again: cbmd was started without --config");
+        return;
+    }
+    config = cbm_config_read(path, message, sizeof message);
+    if (!config) {
+        cbm_log_message(CBM_LOG_ERROR, "reload_refused", "%s; what was in force stays in force", message);
+        return;
+    }
+    cbm_config_apply(config, &wanted);
+    cbm_log_set_level(wanted.log_level);
+    compare_settings(&broker->started, &wanted);
+    cbm_log_line_begin(&line, CBM_LOG_INFO, "reloaded");
+    cbm_log_line_string(&line, "config", path);
+    cbm_log_line_uint(&line, "sections", cbm_config_sections(config));
+    cbm_engine_reload(broker->engine, config);
+    if (cbm_log_enabled(CBM_LOG_INFO))
+        cbm_log_line_end(&line);
+}
+
+/* ---- Running ------------------------------------------------------------------------------------------------------- */
+
+/* Blocked before there are threads, so that only sigwait sees them. */
+static void block_signals(sigset_t *awaited)
+{
+    sigemptyset(awaited);
+    sigaddset(awaited, SIGTERM);
+    sigaddset(awaited, SIGINT);
+    sigaddset(awaited, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, awaited, NULL);
     signal(SIGPIPE, SIG_IGN);
 }
 
-static void run(const sigset_t *stop)
+static void run(cbm_broker *broker, const sigset_t *awaited)
 {
     int received = 0;
 
-    sigwait(stop, &received);
+    while (sigwait(awaited, &received) != 0 || received == SIGHUP) {
+        if (received == SIGHUP)
+            reload(broker);
+    }
     cbm_log_message(CBM_LOG_INFO, "stopping", "%s", strsignal(received));
     /* A second one ends the process at once. */
     signal(SIGTERM, SIG_DFL);
     signal(SIGINT, SIG_DFL);
-    pthread_sigmask(SIG_UNBLOCK, stop, NULL);
+    pthread_sigmask(SIG_UNBLOCK, awaited, NULL);
 }
 
 int main(int argc, char **argv)
 {
     cbm_broker broker = {.lock.descriptor = -1};
-    sigset_t stop;
-    bool ready;
+    int status = EX_CONFIG;
+    sigset_t awaited;
 
-    cbm_options_init(&broker.options);
-    cbm_options_parse(&broker.options, argc, argv);
+    cbm_options_init(&broker.command_line);
+    cbm_options_parse(&broker.command_line, argc, argv);
+    broker.options = broker.command_line;
     cbm_log_set_level(broker.options.log_level);
-    block_signals(&stop);
-    ready = set_up(&broker);
-    if (ready) {
-        tell_ready(&broker);
-        run(&stop);
+    block_signals(&awaited);
+    if (read_config(&broker)) {
+        status = EXIT_FAILURE;
+        if (set_up(&broker)) {
+            tell_ready(&broker);
+            run(&broker, &awaited);
+            status = EXIT_SUCCESS;
+        }
     }
     tear_down(&broker);
     cbm_log_deinit();
-    return ready ? EXIT_SUCCESS : EXIT_FAILURE;
+    return status;
 }

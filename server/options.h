@@ -24,11 +24,14 @@ typedef struct cbm_options {
     bool rate_limit_calls; /* scope `calls` */
     uint32_t max_breakers;
     cbm_log_level log_level;
-    int ready_fd; /* -1: none */
+    int ready_fd;            /* -1: none */
+    const char *config_path; /* as it was given; NULL: no config file */
+    uint32_t given;          /* what was set: see cbm_options_given */
 } cbm_options;
 
 typedef enum cbm_option_key {
     CBM_OPTION_LISTEN = 'l',
+    CBM_OPTION_CONFIG = 'c',
     CBM_OPTION_RATE_LIMIT = 0x100,
     CBM_OPTION_RATE_WINDOW,
     CBM_OPTION_RATE_SCOPE,
@@ -38,8 +41,14 @@ typedef enum cbm_option_key {
 } cbm_option_key;
 
 void cbm_options_init(cbm_options *options); /* defaults, without an address */
-/* One option. False: nothing is set and `message` says why. */
+/* One option. False: nothing is set and `message` says why. `value` of CBM_OPTION_CONFIG is kept. */
 bool cbm_options_set(cbm_options *options, cbm_option_key key, const char *value, char *message, size_t message_size);
+/* The same under another name in messages, as the config file has it. */
+bool cbm_options_set_as(cbm_options *options, cbm_option_key key, const char *name, const char *value, char *message,
+                        size_t message_size);
+bool cbm_options_given(const cbm_options *options, cbm_option_key key);
+/* Takes from `beneath` what is given there and not here. */
+void cbm_options_fill(cbm_options *options, const cbm_options *beneath);
 /* The command line. Does not return on --help, --version (status 0) and on a mistake (status 64). */
 void cbm_options_parse(cbm_options *options, int argc, char **argv);
 
