@@ -84,8 +84,9 @@ static void end(cbm_peer *peer, const char *reason)
 /* Doubles: a peer that announces much and sends little takes little. */
 static bool input_grow(cbm_peer *peer)
 {
-    size_t capacity = peer->input_capacity * 2 < INPUT_MAX ? peer->input_capacity * 2 : INPUT_MAX;
     bool is_small = peer->input == peer->small;
+    size_t doubled = is_small ? 2 * INPUT_SMALL : 2 * peer->input_capacity;
+    size_t capacity = doubled > INPUT_SMALL && doubled < INPUT_MAX ? doubled : INPUT_MAX;
     uint8_t *input = realloc(is_small ? NULL : peer->input, capacity);
 
     if (!input)
