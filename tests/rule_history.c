@@ -33,7 +33,7 @@ core_window_totals rule_history_totals(const rule_history *history, uint64_t mor
     }
     for (int i = history->count - 1; i >= 0; i--) {
         if (is_over(history, totals.calls, history->outcomes[i].at_ns, now_ns)) {
-            break;
+            continue; /* those told of late lie among younger ones */
         }
         totals.calls++;
         totals.failures += history->outcomes[i].failure;

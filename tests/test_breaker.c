@@ -71,6 +71,8 @@ Test(open, counts_what_it_refuses)
     cr_assert_eq(count_events(CBM_CORE_EVENT_REJECTED), 2);
     cr_assert_eq(last_event(CBM_CORE_EVENT_REJECTED)->error, CBM_CORE_E_OPEN);
     cr_assert_eq(last_event(CBM_CORE_EVENT_REJECTED)->retry_after_ns, 1000 * MS);
+    cr_assert_eq(last_event(CBM_CORE_EVENT_REJECTED)->from, CBM_CORE_OPEN);
+    cr_assert_eq(last_event(CBM_CORE_EVENT_REJECTED)->to, CBM_CORE_OPEN);
 }
 
 Test(open, tells_its_cause_and_how_long)

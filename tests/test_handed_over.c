@@ -143,10 +143,17 @@ static void advance(void)
     if (random_below(4) == 0) {
         to_ns = second_ns - (int64_t)random_below(2);
     }
-    if (to_ns >= second_ns || to_ns >= cbm_core_next_deadline(manager)) {
+    if (to_ns >= cbm_core_next_deadline(manager)) {
         hand_over();
     }
     now_ns = to_ns;
+    if (to_ns >= second_ns) {
+        if (random_below(2)) { /* the manager has seen the new second already */
+            cbm_core_stats stats;
+            cbm_core_stats_get(manager, now_ns, &stats);
+        }
+        hand_over();
+    }
 }
 
 static void control_both(void)

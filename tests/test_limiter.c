@@ -154,6 +154,7 @@ Test(limiter, takes_an_earlier_clock_for_the_latest_seen)
     given_limit(1, 1000);
     pass(1);
     advance_ms(-5000);
+    cr_assert_eq(stats().current_rate_limit_size, 1);
     cr_assert_eq(get("a"), CBM_CORE_E_RATE_LIMITED);
     advance_ms(5999);
     cr_assert_eq(get("a"), CBM_CORE_E_RATE_LIMITED);

@@ -85,6 +85,7 @@ Test(get, tells_a_difference_once)
     cr_assert_eq(count_events(CBM_CORE_EVENT_DIFFERS), 1);
     cr_assert_eq(last_event(CBM_CORE_EVENT_DIFFERS)->differing, bit("failure_threshold"));
     get("a", "failure_threshold=4 jitter=1");
+    get("a", "failure_threshold=4");
     cr_assert_eq(count_events(CBM_CORE_EVENT_DIFFERS), 2);
 }
 

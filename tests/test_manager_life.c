@@ -151,6 +151,7 @@ Test(adopt, open_for_another_while)
     given_manager(&(cbm_core_options){.no_rate_limit = true});
     adopt(CBM_CORE_OPEN, 2500 * MS);
     assert_state(CBM_CORE_OPEN);
+    cr_assert_gt(status().failures, 0, "it is not healthy");
     advance_ns(2500 * MS - 1);
     assert_refused(CBM_CORE_E_OPEN);
     advance_ns(1);
@@ -257,6 +258,30 @@ Test(full, is_at_65536_breakers_when_nothing_is_said)
     cr_assert(exists("b0"));
     cr_assert(exists("b65535"));
     cr_assert_lt(stats().breakers_count, 65537);
+}
+
+/* ---- what is told ---- */
+
+static void count_told(void *context, const cbm_core_event *event)
+{
+    int *seen = context;
+    cr_assert_eq(event->now_ns, now_ns);
+    cr_assert_str_eq(event->name, "a");
+    ++*seen;
+}
+
+Test(events, are_told_to_whom_the_options_say)
+{
+    int seen = 0;
+    given_manager(&(cbm_core_options){.no_rate_limit = true, .on_event = count_told, .event_context = &seen});
+    get("a");
+    cr_assert_eq(seen, 1);
+    reset();
+    cr_assert_eq(seen, 2);
+    status();
+    get("a");
+    cr_assert_eq(seen, 2);
+    end_of_test();
 }
 
 /* ---- ticks ---- */

@@ -1,6 +1,8 @@
 /* Reading all states: the order, the pages, the pattern. */
 #include "core_fixture.h"
+#include "random.h"
 
+#include <fnmatch.h>
 #include <string.h>
 
 TestSuite(states, .fini = end_of_test);
@@ -66,6 +68,49 @@ Test(states, are_those_that_match_the_glob)
     cr_assert_str_eq(listed("*a*i*"), "ha_api mail");
     cr_assert_str_eq(listed("x\\[1\\]"), "x[1]");
     cr_assert_str_eq(listed("nothing*"), "");
+}
+
+Test(states, match_characters_and_not_bytes)
+{
+    given_names((const char *const[]){"x\xc3\xa4y", "x\xe2\x82\xacy", "xy", NULL});
+    cr_assert_str_eq(listed("x?y"), "x\xc3\xa4y x\xe2\x82\xacy");
+    cr_assert_str_eq(listed("x[\xc3\xa4]y"), "x\xc3\xa4y");
+    cr_assert_str_eq(listed("x[!\xc3\xa4]y"), "x\xe2\x82\xacy");
+    cr_assert_str_eq(listed("x[\xc3\xa0-\xc3\xbf]y"), "x\xc3\xa4y");
+    cr_assert_str_eq(listed("x\xff*"), "", "a pattern that is no UTF-8 matches nothing, and does no harm");
+    cr_assert_str_eq(listed("x[\xff]y"), "");
+}
+
+Test(states, match_as_fnmatch_does)
+{
+    enum { NAMES = 40, PATTERNS = 20000 };
+    static const char in_names[] = "ab-]!", in_patterns[] = "aabb**??[[]]!^-\\";
+    static char names[NAMES][8];
+    static cbm_core_status page[NAMES];
+    random_seed_from_environment();
+    given_manager(&(cbm_core_options){.no_rate_limit = true});
+    for (int i = 0; i < NAMES; i++) {
+        cbm_core_get_result result;
+        for (uint32_t k = 0, length = 1 + random_below(6); k < length; k++) {
+            names[i][k] = in_names[random_below(sizeof(in_names) - 1)];
+        }
+        cr_assert_eq(cbm_core_get(manager, names[i], NULL, now_ns, &result), 0);
+    }
+    for (int i = 0; i < PATTERNS; i++) {
+        char pattern[12] = "", next[CBM_CORE_NAME_MAX + 1];
+        bool more;
+        for (uint32_t k = 0, length = 1 + random_below(9); k < length; k++) {
+            pattern[k] = in_patterns[random_below(sizeof(in_patterns) - 1)];
+        }
+        size_t count = cbm_core_states(manager, pattern, NULL, NAMES, now_ns, page, next, &more);
+        for (int k = 0; k < NAMES; k++) {
+            bool found = false;
+            for (size_t at = 0; at < count; at++) {
+                found = found || strcmp(page[at].name, names[k]) == 0;
+            }
+            cr_assert_eq(found, fnmatch(pattern, names[k], 0) == 0, "\"%s\" and \"%s\"", pattern, names[k]);
+        }
+    }
 }
 
 Test(states, match_a_hostile_pattern_in_reasonable_time)
