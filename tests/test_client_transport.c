@@ -328,6 +328,49 @@ Test(transport, a_body_that_is_no_answer_is_not_understood)
     is_not_understood((wrong_answer){FRAME("\x01\0\0\0\0\0\0\0\x05\0\0\0\0\x80"), .with_id = true});
 }
 
+/* Answers whatever is asked after `info` by bytes at random, in a frame that is right or not, and hangs up. */
+static void answer_at_random(fake_peer *peer)
+{
+    unsigned seed = *(unsigned *)fake_broker_context(peer->broker);
+    uint8_t bytes[200] = {1};
+    size_t size = (unsigned)rand_r(&seed) % sizeof(bytes);
+    size_t from = 0;
+
+    if (!fake_greet(peer) || !fake_receive(peer))
+        return;
+    fake_answer(peer);
+    if (!fake_receive(peer))
+        return;
+    if (seed % 4 && size >= CBM_SP_PREFIX_SIZE + CBM_SP_ID_SIZE) {
+        bytes[8] = (uint8_t)(size - CBM_SP_PREFIX_SIZE);
+        for (int i = 0; i < 4; i++)
+            bytes[CBM_SP_PREFIX_SIZE + i] = (uint8_t)(peer->id >> (24 - 8 * i));
+        from = CBM_SP_PREFIX_SIZE + CBM_SP_ID_SIZE;
+        if (from < size)
+            bytes[from++] = (uint8_t)(0x80 | (rand_r(&seed) & 0x0f)); /* often a map */
+    }
+    for (; from < size; from++)
+        bytes[from] = (uint8_t)rand_r(&seed);
+    fake_send(peer, bytes, size);
+}
+
+Test(transport, bytes_at_random_are_survived_and_refused)
+{
+    unsigned seed;
+    fake_broker *broker = fake_broker_start(answer_at_random, &seed);
+
+    for (seed = 1; seed <= 500; seed++) {
+        cbm_client *client = open_client(fake_broker_address(broker), CBM_FAIL_CLOSED);
+        cbm_stats_result *stats;
+        int error = cbm_stats(client, &stats);
+
+        cr_assert(error == CBM_E_PROTOCOL || error == CBM_E_AWAY, "seed %u: %d", seed, error);
+        cr_assert_null(stats);
+        cbm_close(client);
+    }
+    fake_broker_stop(broker);
+}
+
 /* ---- Answers in pieces ------------------------------------------------------------------------------------------------ */
 
 /* Sends the answer to the first ping up to a byte, and goes on with the rest when told to. */
