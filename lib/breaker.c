@@ -7,11 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CACHE_LINE 64
-#define HOT_BEGIN (offsetof(core_breaker, counters) + offsetof(core_counters, successful))
-#define HOT_END (offsetof(core_breaker, rule) + offsetof(core_rule, last_counted_ns))
-_Static_assert(HOT_BEGIN % CACHE_LINE == 0 && HOT_END - HOT_BEGIN <= CACHE_LINE, "the hot part is one line of cache");
-
 /* ---- A call: begin -------------------------------------------------------------------------------------------------- */
 
 int64_t core_breaker_retry_after(const core_shared *shared, const core_breaker *breaker, int64_t now_ns)
@@ -19,14 +14,14 @@ int64_t core_breaker_retry_after(const core_shared *shared, const core_breaker *
     int64_t end_ns = CBM_CORE_NEVER_NS;
 
     switch ((cbm_core_state)breaker->state) {
-    case CBM_CORE_OPEN: return core_time_left(breaker->open_until_ns, now_ns);
+    case CBM_CORE_OPEN: return core_time_left(breaker->rest->state_ends_ns, now_ns);
     case CBM_CORE_HALF_OPEN:
-        if (core_probes_admit(&breaker->probes, core_breaker_policy(breaker), breaker->permits.count)) {
+        if (core_probes_admit(&breaker->rest->probes, core_breaker_policy(breaker), breaker->rest->permits.count)) {
             return 0;
         }
-        end_ns = core_permits_first_end(&shared->permits, &breaker->permits);
+        end_ns = core_permits_first_end(&shared->permits, &breaker->rest->permits);
         break;
-    case CBM_CORE_FORCED_OPEN: end_ns = breaker->control_ends_ns; break;
+    case CBM_CORE_FORCED_OPEN: end_ns = breaker->rest->state_ends_ns; break;
     default: return 0;
     }
     return end_ns == CBM_CORE_NEVER_NS ? -1 : core_time_left(end_ns, now_ns);
@@ -34,8 +29,8 @@ int64_t core_breaker_retry_after(const core_shared *shared, const core_breaker *
 
 static int refuse(core_shared *shared, core_breaker *breaker, int error, int64_t now_ns, cbm_core_decision *decision)
 {
-    breaker->counters.rejected++;
-    breaker->counters.half_open_rejected += error == CBM_CORE_E_HALF_OPEN_FULL;
+    breaker->rest->counters.rejected++;
+    breaker->rest->counters.half_open_rejected += error == CBM_CORE_E_HALF_OPEN_FULL;
     decision->retry_after_ns = core_breaker_retry_after(shared, breaker, now_ns);
     core_breaker_tell(
         shared, breaker,
@@ -74,12 +69,12 @@ static int begin_probe(core_shared *shared, core_breaker *breaker, const cbm_cor
             return error;
         }
         core_enter_state(shared, breaker, CBM_CORE_HALF_OPEN, CBM_CORE_CAUSE_TIMEOUT_OVER, now_ns);
-        breaker->permits = given;
+        breaker->rest->permits = given;
     } else {
-        if (!core_probes_admit(&breaker->probes, core_breaker_policy(breaker), breaker->permits.count)) {
+        if (!core_probes_admit(&breaker->rest->probes, core_breaker_policy(breaker), breaker->rest->permits.count)) {
             return CBM_CORE_E_HALF_OPEN_FULL;
         }
-        error = core_permits_give(&shared->permits, &breaker->permits, breaker, begin->holder,
+        error = core_permits_give(&shared->permits, &breaker->rest->permits, breaker, begin->holder,
                                   lease_end(breaker, begin, now_ns), id);
         if (error != CBM_CORE_OK) {
             return error;
@@ -101,7 +96,8 @@ int core_breaker_begin(core_shared *shared, core_breaker *breaker, const cbm_cor
     case CBM_CORE_METRICS_ONLY: break;
     case CBM_CORE_FORCED_OPEN: error = CBM_CORE_E_FORCED_OPEN; break;
     case CBM_CORE_OPEN:
-        error = now_ns < breaker->open_until_ns ? CBM_CORE_E_OPEN : begin_probe(shared, breaker, begin, now_ns, &id);
+        error =
+            now_ns < breaker->rest->state_ends_ns ? CBM_CORE_E_OPEN : begin_probe(shared, breaker, begin, now_ns, &id);
         break;
     case CBM_CORE_HALF_OPEN: error = begin_probe(shared, breaker, begin, now_ns, &id); break;
     }
@@ -156,7 +152,7 @@ static void record(core_shared *shared, core_breaker *breaker, const cbm_core_re
     bool failed_before = core_rule_failures(&breaker->rule, policy, now_ns) > 0;
 
     if (!core_rule_record(&breaker->rule, policy, is_failure(report), is_slow(breaker, report), now_ns)) {
-        breaker->counters.lumped++;
+        breaker->rest->counters.lumped++;
         return;
     }
     if (breaker->state == CBM_CORE_CLOSED && report->open_for_ms > 0) {
@@ -171,11 +167,11 @@ static void record(core_shared *shared, core_breaker *breaker, const cbm_core_re
 static void record_probe(core_shared *shared, core_breaker *breaker, const cbm_core_report *report, uint64_t id,
                          int64_t now_ns)
 {
-    core_permits_take_back(&shared->permits, &breaker->permits, core_permits_find(&shared->permits, breaker, id));
+    core_permits_take_back(&shared->permits, &breaker->rest->permits, core_permits_find(&shared->permits, breaker, id));
     if (report->outcome != CBM_CORE_IGNORED) {
-        breaker->probes.recorded++;
-        breaker->probes.failures += is_failure(report);
-        breaker->probes.slow += is_slow(breaker, report);
+        breaker->rest->probes.recorded++;
+        breaker->rest->probes.failures += is_failure(report);
+        breaker->rest->probes.slow += is_slow(breaker, report);
     }
     if (report->open_for_ms == 0 && report->outcome != CBM_CORE_IGNORED) {
         core_decide_by_probes(shared, breaker, CBM_CORE_CAUSE_PROBES, now_ns);
@@ -186,14 +182,21 @@ static void record_probe(core_shared *shared, core_breaker *breaker, const cbm_c
 
 static void count(core_breaker *breaker, const cbm_core_report *report, uint64_t times, int64_t now_ns)
 {
-    core_counters_outcome(&breaker->counters, report->outcome, is_slow(breaker, report), times);
+    if (report->outcome == CBM_CORE_SUCCESS) {
+        breaker->successful_calls += times;
+    } else {
+        core_counters_outcome(&breaker->rest->counters, report->outcome, times);
+    }
+    if (is_slow(breaker, report)) {
+        breaker->rest->counters.slow += times;
+    }
     if (report->duration_ns >= 0) {
-        core_histogram_add(&breaker->durations, report->duration_ns, times);
+        core_histogram_add(&breaker->rest->durations, report->duration_ns, times);
     }
     if (is_failure(report)) {
-        breaker->last_failure_ns = now_ns;
+        breaker->rest->last_failure_ns = now_ns;
         if (report->text != NULL) {
-            core_history_error_text(&breaker->history, report->text);
+            core_history_error_text(&breaker->rest->history, report->text);
         }
     }
 }
@@ -220,7 +223,7 @@ void core_breaker_report(core_shared *shared, core_breaker *breaker, const cbm_c
 
     breaker->last_used_ns = now_ns;
     if (late) { /* without the test each call would touch one more line of cache */
-        breaker->counters.late += times;
+        breaker->rest->counters.late += times;
     }
     count(breaker, report, times, now_ns);
     if (decides && breaker->state == CBM_CORE_HALF_OPEN) {
@@ -235,24 +238,27 @@ void core_breaker_report(core_shared *shared, core_breaker *breaker, const cbm_c
     }
 }
 
-void core_breaker_successes(core_shared *shared, core_breaker *breaker, uint32_t epoch, uint64_t times, int64_t at_ns)
+void core_breaker_successes(core_shared *shared, core_breaker *breaker, uint32_t epoch, uint64_t times, int64_t at_ns,
+                            int64_t now_ns)
 {
     const cbm_core_policy *policy = core_breaker_policy(breaker);
+    bool second_over = at_ns / CBM_CORE_NS_PER_S < now_ns / CBM_CORE_NS_PER_S;
 
     if (times == 0) {
         return;
     }
-    core_counters_outcome(&breaker->counters, CBM_CORE_SUCCESS, false, times);
+    breaker->successful_calls += times;
     breaker->last_used_ns = core_time_max(breaker->last_used_ns, at_ns);
     if (epoch != breaker->epoch) {
-        breaker->counters.late += times;
+        breaker->rest->counters.late += times;
         return;
     }
     if (!core_state_records((cbm_core_state)breaker->state)) {
         return;
     }
     core_rule_record_successes(&breaker->rule, policy, times, at_ns);
-    if (!evaluate(shared, breaker, false, at_ns)) {
+    /* What a time window held when they happened may have left it since: then they decide nothing any more. */
+    if ((policy->rule == CBM_CORE_RULE_TIME_WINDOW && second_over) || !evaluate(shared, breaker, false, at_ns)) {
         core_breaker_schedule(shared, breaker, at_ns);
     }
 }
@@ -266,13 +272,13 @@ bool core_breaker_successes_decide(core_breaker *breaker, int64_t now_ns)
 
 void core_breaker_abandon(core_shared *shared, core_breaker *breaker, uint32_t permit_index, int64_t now_ns)
 {
-    breaker->counters.abandoned++;
+    breaker->rest->counters.abandoned++;
     core_breaker_tell(shared, breaker, (cbm_core_event){.type = CBM_CORE_EVENT_ABANDONED}, now_ns);
     if (core_breaker_policy(breaker)->on_abandon == CBM_CORE_ABANDON_FAILURE) {
         core_lose_probe(shared, breaker, permit_index, CBM_CORE_CAUSE_ABANDONED, now_ns);
         return;
     }
-    core_permits_take_back(&shared->permits, &breaker->permits, permit_index);
+    core_permits_take_back(&shared->permits, &breaker->rest->permits, permit_index);
     core_breaker_schedule(shared, breaker, now_ns);
 }
 
@@ -308,7 +314,7 @@ int core_breaker_control(core_shared *shared, core_breaker *breaker, cbm_core_co
         cbm_core_text_copy(kept, size, reason, length);
     }
     core_set_reason(breaker, kept);
-    breaker->control_ends_ns = for_ms == 0 ? CBM_CORE_NEVER_NS : core_time_add_ms(now_ns, for_ms);
+    breaker->rest->state_ends_ns = for_ms == 0 ? CBM_CORE_NEVER_NS : core_time_add_ms(now_ns, for_ms);
     core_enter_state(shared, breaker, states[control], CBM_CORE_CAUSE_CONTROL, now_ns);
     return CBM_CORE_OK;
 }
@@ -319,15 +325,15 @@ void core_breaker_adopt(core_shared *shared, core_breaker *breaker, cbm_core_sta
     int64_t end_ns = core_time_add(now_ns, core_time_max(retry_after_ns, 0));
 
     if (state == CBM_CORE_OPEN) {
-        breaker->open_until_ns = end_ns;
+        breaker->rest->state_ends_ns = end_ns;
     } else if (state != CBM_CORE_CLOSED && state != CBM_CORE_HALF_OPEN) {
         core_set_reason(breaker, NULL);
-        breaker->control_ends_ns = retry_after_ns > 0 ? end_ns : CBM_CORE_NEVER_NS;
+        breaker->rest->state_ends_ns = retry_after_ns > 0 ? end_ns : CBM_CORE_NEVER_NS;
     }
     core_enter_state(shared, breaker, state, CBM_CORE_CAUSE_ADOPTED, now_ns);
-    if ((state == CBM_CORE_OPEN || state == CBM_CORE_HALF_OPEN) && breaker->opened_failures == 0) {
+    if ((state == CBM_CORE_OPEN || state == CBM_CORE_HALF_OPEN) && breaker->rest->opened_failures == 0) {
         /* What opened it elsewhere is not known, but that enough failed is. */
-        breaker->opened_failures = core_rule_threshold(&breaker->rule, core_breaker_policy(breaker), now_ns);
+        breaker->rest->opened_failures = core_rule_threshold(&breaker->rule, core_breaker_policy(breaker), now_ns);
     }
 }
 
@@ -356,21 +362,21 @@ int core_breaker_change_policy(core_shared *shared, core_policy_pool *pool, core
 void core_breaker_start(core_shared *shared, core_breaker *breaker, int64_t now_ns)
 {
     breaker->state = CBM_CORE_CLOSED;
-    breaker->state_since_ns = now_ns;
+    breaker->rest->state_since_ns = now_ns;
     breaker->last_used_ns = now_ns;
-    breaker->last_failure_ns = -1;
-    breaker->control_ends_ns = CBM_CORE_NEVER_NS;
-    breaker->deadline_ns = CBM_CORE_NEVER_NS;
-    breaker->heap_index = CORE_NOT_IN_HEAP;
-    core_permit_list_init(&breaker->permits);
+    breaker->rest->last_failure_ns = -1;
+    breaker->rest->state_ends_ns = CBM_CORE_NEVER_NS;
+    breaker->rest->deadline_ns = CBM_CORE_NEVER_NS;
+    breaker->rest->heap_index = CORE_NOT_IN_HEAP;
+    core_permit_list_init(&breaker->rest->permits);
     core_breaker_schedule(shared, breaker, now_ns);
 }
 
 void core_breaker_stop(core_shared *shared, core_breaker *breaker)
 {
-    core_permits_take_back_all(&shared->permits, &breaker->permits);
+    core_permits_take_back_all(&shared->permits, &breaker->rest->permits);
     core_deadlines_set(&shared->deadlines, breaker, CBM_CORE_NEVER_NS);
-    core_history_free(breaker->history);
-    free(breaker->durations);
-    free(breaker->reason);
+    core_history_free(breaker->rest->history);
+    free(breaker->rest->durations);
+    free(breaker->rest->reason);
 }

@@ -11,19 +11,29 @@
 #include "statistics.h"
 #include "table.h"
 
-/*
- * All that a call on a CLOSED breaker reads and writes, from counters.successful to rule.in_a_row, stands in one line of cache
- * (breaker.c asserts it).
- */
-typedef struct core_breaker {
-    core_histogram *durations; /* NULL: none was given yet */
-    int64_t open_until_ns;     /* OPEN */
+/* What a call on a CLOSED breaker does not need. */
+typedef struct core_breaker_rest {
+    struct core_breaker *breaker;
     int64_t state_since_ns;
+    int64_t state_ends_ns;   /* OPEN: when a begin may go on; a manual state: when it ends by itself */
+    int64_t settle_at_ns;    /* before this there is nothing to settle */
     int64_t frozen_ns;       /* when the rule stopped recording, on leaving CLOSED or METRICS_ONLY */
-    int64_t control_ends_ns; /* of a manual state */
-    char *reason;            /* of a manual state; NULL: none */
+    int64_t last_failure_ns; /* -1: never */
+    int64_t deadline_ns;     /* not later than the next thing that time does to it, expiry included */
+    uint32_t heap_index;
+    uint32_t reopenings;      /* in a row: the step of the backoff */
+    uint32_t opened_failures; /* the failures that opened it, until CLOSED */
+    core_permit_list permits;
+    core_probes probes;
+    char *reason; /* of a manual state; NULL: none */
     core_counters counters;
+    core_histogram *durations; /* NULL: none was given yet */
+    core_history *history;     /* NULL: none yet */
+    UT_hash_handle hh;         /* by name, which it owns as its key */
+} core_breaker_rest;
 
+/* One line of cache: with tens of thousands of breakers, what a call costs is the lines that it touches. */
+typedef struct core_breaker {
     uint8_t state;   /* cbm_core_state */
     bool in_use;     /* else an empty slot */
     bool configured; /* the policy is that of a section of the config file */
@@ -32,19 +42,10 @@ typedef struct core_breaker {
     uint32_t slot_generation;
     uint32_t slot;
     core_policy_entry *policy;
-    int64_t settle_at_ns; /* before this there is nothing to settle */
-    int64_t last_used_ns; /* last get, begin or report; for expiry */
+    core_breaker_rest *rest;
     core_rule rule;
-
-    int64_t last_failure_ns; /* -1: never */
-    int64_t deadline_ns;     /* not later than the next thing that time does to it, expiry included */
-    uint32_t heap_index;
-    uint32_t reopenings;      /* in a row: the step of the backoff */
-    uint32_t opened_failures; /* the failures that opened it, until CLOSED */
-    core_permit_list permits;
-    core_probes probes;
-    core_history *history;
-    UT_hash_handle hh; /* by name, which it owns as its key */
+    int64_t last_used_ns; /* last get, begin or report; for expiry */
+    uint64_t successful_calls;
 } core_breaker;
 
 /* What the breakers of a manager share. */
@@ -58,7 +59,7 @@ typedef struct core_shared {
 
 static inline const char *core_breaker_name(const core_breaker *breaker)
 {
-    return breaker->hh.key;
+    return breaker->rest->hh.key;
 }
 
 static inline const cbm_core_policy *core_breaker_policy(const core_breaker *breaker)
@@ -81,7 +82,7 @@ void core_breaker_stop(core_shared *shared, core_breaker *breaker);
 void core_breaker_settle_due(core_shared *shared, core_breaker *breaker, int64_t now_ns);
 static inline void core_breaker_settle(core_shared *shared, core_breaker *breaker, int64_t now_ns)
 {
-    if (now_ns >= breaker->settle_at_ns) {
+    if (breaker->state != CBM_CORE_CLOSED && now_ns >= breaker->rest->settle_at_ns) {
         core_breaker_settle_due(shared, breaker, now_ns);
     }
 }
@@ -96,7 +97,8 @@ int core_breaker_begin(core_shared *shared, core_breaker *breaker, const cbm_cor
 void core_breaker_report(core_shared *shared, core_breaker *breaker, const cbm_core_permit *permit,
                          const cbm_core_report *report, int64_t now_ns);
 /* The successes of an epoch that were held back, as core_rule_record_successes takes them. */
-void core_breaker_successes(core_shared *shared, core_breaker *breaker, uint32_t epoch, uint64_t count, int64_t at_ns);
+void core_breaker_successes(core_shared *shared, core_breaker *breaker, uint32_t epoch, uint64_t times, int64_t at_ns,
+                            int64_t now_ns);
 bool core_breaker_successes_decide(core_breaker *breaker, int64_t now_ns);
 /* The holder of one of its permits is gone. */
 void core_breaker_abandon(core_shared *shared, core_breaker *breaker, uint32_t permit_index, int64_t now_ns);

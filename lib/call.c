@@ -3,14 +3,14 @@
 
 /* ---- The two halves of a call --------------------------------------------------------------------------------------- */
 
-static int rate_limited(cbm_core_manager *manager, const char *name, int64_t now_ns, cbm_core_decision *decision)
+static int rate_limited(cbm_core_manager *manager, const char *name, const core_breaker *breaker, int64_t now_ns,
+                        cbm_core_decision *decision)
 {
-    int error = core_manager_check_limit(manager, name, now_ns);
-
-    if (error != CBM_CORE_OK) {
-        decision->retry_after_ns = core_limiter_wait_ns(&manager->limiter, now_ns);
+    decision->retry_after_ns = core_limiter_wait_ns(&manager->limiter, now_ns);
+    if (breaker != NULL) {
+        decision->state = (cbm_core_state)breaker->state;
     }
-    return error;
+    return core_manager_refuse(manager, name, breaker, now_ns);
 }
 
 /* The rest of a begin, once the breaker is found and the limiter has room. */
@@ -29,17 +29,21 @@ int cbm_core_call_begin(cbm_core_manager *manager, const char *name, const cbm_c
                         int64_t now_ns, cbm_core_decision *decision)
 {
     core_breaker *breaker;
-    int error;
+    int error = CBM_CORE_OK;
 
     *decision = (cbm_core_decision){.state = CBM_CORE_CLOSED};
     if (!core_manager_is_name(name)) {
         return CBM_CORE_E_INVALID;
     }
     now_ns = core_manager_now(manager, now_ns);
-    error = rate_limited(manager, name, now_ns, decision);
-    if (error == CBM_CORE_OK) {
-        error = core_manager_find_or_create(manager, name, begin_options != NULL ? begin_options->policy : NULL, now_ns,
-                                            &breaker);
+    breaker = core_manager_find(manager, name, now_ns);
+    if (!core_manager_has_room(manager, now_ns)) {
+        return rate_limited(manager, name, breaker, now_ns, decision);
+    }
+    if (breaker == NULL) {
+        const cbm_core_policy_request *policy = begin_options != NULL ? begin_options->policy : NULL;
+
+        error = core_manager_create(manager, name, policy, now_ns, &breaker);
     }
     return error == CBM_CORE_OK ? begin(manager, breaker, begin_options, now_ns, decision) : error;
 }
@@ -48,7 +52,6 @@ int cbm_core_call_begin_at(cbm_core_manager *manager, uint32_t slot, uint32_t sl
                            const cbm_core_begin *begin_options, int64_t now_ns, cbm_core_decision *decision)
 {
     core_breaker *breaker = core_registry_at(&manager->registry, slot, slot_generation);
-    int error;
 
     *decision = (cbm_core_decision){.state = CBM_CORE_CLOSED};
     if (breaker == NULL) {
@@ -56,9 +59,10 @@ int cbm_core_call_begin_at(cbm_core_manager *manager, uint32_t slot, uint32_t sl
     }
     now_ns = core_manager_now(manager, now_ns);
     core_breaker_settle(&manager->shared, breaker, now_ns);
-    error = rate_limited(manager, core_breaker_name(breaker), now_ns, decision);
-    decision->state = (cbm_core_state)breaker->state;
-    return error == CBM_CORE_OK ? begin(manager, breaker, begin_options, now_ns, decision) : error;
+    if (!core_manager_has_room(manager, now_ns)) {
+        return rate_limited(manager, core_breaker_name(breaker), breaker, now_ns, decision);
+    }
+    return begin(manager, breaker, begin_options, now_ns, decision);
 }
 
 static bool is_report(const cbm_core_report *report)
@@ -88,8 +92,10 @@ int cbm_core_call_report(cbm_core_manager *manager, const char *name, const cbm_
         return CBM_CORE_E_INVALID;
     }
     now_ns = core_manager_now(manager, now_ns);
-    error = permit == NULL ? core_manager_find_or_create(manager, name, NULL, now_ns, &breaker)
-                           : core_manager_find_existing(manager, name, now_ns, &breaker);
+    error = core_manager_find_existing(manager, name, now_ns, &breaker);
+    if (error == CBM_CORE_E_NOT_FOUND && permit == NULL) {
+        error = core_manager_create(manager, name, NULL, now_ns, &breaker);
+    }
     if (error != CBM_CORE_OK) {
         return error;
     }
@@ -166,13 +172,14 @@ int cbm_core_successes_record(cbm_core_manager *manager, uint32_t slot, uint32_t
                               uint64_t count, int64_t at_ns, cbm_core_state *state)
 {
     core_breaker *breaker = core_registry_at(&manager->registry, slot, slot_generation);
+    int64_t now_ns;
 
     if (breaker == NULL) {
         return CBM_CORE_E_NOT_FOUND;
     }
-    core_manager_now(manager, at_ns);
+    now_ns = core_manager_now(manager, at_ns);
     core_breaker_settle(&manager->shared, breaker, at_ns);
-    core_breaker_successes(&manager->shared, breaker, epoch, count, at_ns);
+    core_breaker_successes(&manager->shared, breaker, epoch, count, at_ns, now_ns);
     if (state != NULL) {
         *state = (cbm_core_state)breaker->state;
     }

@@ -29,12 +29,12 @@ int core_deadlines_reserve(core_deadlines *deadlines, uint32_t capacity)
 static void put(core_deadlines *deadlines, uint32_t at, struct core_breaker *breaker)
 {
     deadlines->heap[at] = breaker;
-    breaker->heap_index = at;
+    breaker->rest->heap_index = at;
 }
 
 static void sift_up(core_deadlines *deadlines, uint32_t at, struct core_breaker *breaker)
 {
-    while (at > 0 && deadlines->heap[(at - 1) / 2]->deadline_ns > breaker->deadline_ns) {
+    while (at > 0 && deadlines->heap[(at - 1) / 2]->rest->deadline_ns > breaker->rest->deadline_ns) {
         put(deadlines, at, deadlines->heap[(at - 1) / 2]);
         at = (at - 1) / 2;
     }
@@ -47,10 +47,10 @@ static void sift_down(core_deadlines *deadlines, uint32_t at, struct core_breake
         uint32_t child = 2 * at + 1;
 
         if (child + 1 < deadlines->count &&
-            deadlines->heap[child + 1]->deadline_ns < deadlines->heap[child]->deadline_ns) {
+            deadlines->heap[child + 1]->rest->deadline_ns < deadlines->heap[child]->rest->deadline_ns) {
             child++;
         }
-        if (child >= deadlines->count || deadlines->heap[child]->deadline_ns >= breaker->deadline_ns) {
+        if (child >= deadlines->count || deadlines->heap[child]->rest->deadline_ns >= breaker->rest->deadline_ns) {
             break;
         }
         put(deadlines, at, deadlines->heap[child]);
@@ -61,28 +61,28 @@ static void sift_down(core_deadlines *deadlines, uint32_t at, struct core_breake
 
 static void take_out(core_deadlines *deadlines, struct core_breaker *breaker)
 {
-    uint32_t at = breaker->heap_index;
+    uint32_t at = breaker->rest->heap_index;
     struct core_breaker *last;
 
     if (at == CORE_NOT_IN_HEAP) {
         return;
     }
-    breaker->heap_index = CORE_NOT_IN_HEAP;
+    breaker->rest->heap_index = CORE_NOT_IN_HEAP;
     last = deadlines->heap[--deadlines->count];
     if (last == breaker) {
         return;
     }
     sift_down(deadlines, at, last);
-    sift_up(deadlines, last->heap_index, last);
+    sift_up(deadlines, last->rest->heap_index, last);
 }
 
 void core_deadlines_set(core_deadlines *deadlines, struct core_breaker *breaker, int64_t deadline_ns)
 {
-    if (breaker->deadline_ns == deadline_ns) {
+    if (breaker->rest->deadline_ns == deadline_ns) {
         return;
     }
     take_out(deadlines, breaker);
-    breaker->deadline_ns = deadline_ns;
+    breaker->rest->deadline_ns = deadline_ns;
     if (deadline_ns != CBM_CORE_NEVER_NS) {
         sift_up(deadlines, deadlines->count++, breaker);
     }

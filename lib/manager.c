@@ -86,26 +86,26 @@ int64_t core_manager_now(cbm_core_manager *manager, int64_t now_ns)
     return manager->now_ns;
 }
 
-/* CBM_CORE_E_RATE_LIMITED, told and counted, when there is no room for an operation; it is not taken yet. */
-int core_manager_check_limit(cbm_core_manager *manager, const char *name, int64_t now_ns)
+bool core_manager_has_room(cbm_core_manager *manager, int64_t now_ns)
 {
-    core_breaker *breaker;
-    cbm_core_event event = {.type = CBM_CORE_EVENT_RATE_LIMITED, .error = CBM_CORE_E_RATE_LIMITED};
+    return core_limiter_has_room(&manager->limiter, now_ns);
+}
 
-    if (core_limiter_has_room(&manager->limiter, now_ns)) {
-        return CBM_CORE_OK;
-    }
+int core_manager_refuse(cbm_core_manager *manager, const char *name, const core_breaker *breaker, int64_t now_ns)
+{
+    cbm_core_event event = {
+        .type = CBM_CORE_EVENT_RATE_LIMITED,
+        .name = name,
+        .error = CBM_CORE_E_RATE_LIMITED,
+        .retry_after_ns = core_limiter_wait_ns(&manager->limiter, now_ns),
+        .now_ns = now_ns,
+    };
+
     manager->rate_limited_count++;
-    if (manager->shared.on_event != NULL) {
-        event.retry_after_ns = core_limiter_wait_ns(&manager->limiter, now_ns);
-        event.name = name;
-        event.now_ns = now_ns;
-        breaker = core_registry_find(&manager->registry, name);
-        if (breaker != NULL) {
-            core_breaker_tell(&manager->shared, breaker, event, now_ns);
-        } else {
-            manager->shared.on_event(manager->shared.event_context, &event);
-        }
+    if (breaker != NULL) {
+        core_breaker_tell(&manager->shared, breaker, event, now_ns);
+    } else if (manager->shared.on_event != NULL) {
+        manager->shared.on_event(manager->shared.event_context, &event);
     }
     return CBM_CORE_E_RATE_LIMITED;
 }
@@ -220,13 +220,6 @@ int core_manager_create(cbm_core_manager *manager, const char *name, const cbm_c
     return CBM_CORE_OK;
 }
 
-int core_manager_find_or_create(cbm_core_manager *manager, const char *name, const cbm_core_policy_request *policy,
-                                int64_t now_ns, core_breaker **breaker)
-{
-    *breaker = core_manager_find(manager, name, now_ns);
-    return *breaker != NULL ? CBM_CORE_OK : core_manager_create(manager, name, policy, now_ns, breaker);
-}
-
 /* Takes over the reference to `policy`. */
 static int put_in_force(cbm_core_manager *manager, core_breaker *breaker, core_policy_entry *policy, int64_t now_ns)
 {
@@ -297,7 +290,7 @@ int64_t cbm_core_next_deadline(const cbm_core_manager *manager)
 {
     const core_breaker *first = core_deadlines_first(&manager->shared.deadlines);
 
-    return first != NULL ? first->deadline_ns : CBM_CORE_NEVER_NS;
+    return first != NULL ? first->rest->deadline_ns : CBM_CORE_NEVER_NS;
 }
 
 bool cbm_core_tick(cbm_core_manager *manager, int64_t now_ns, size_t most)

@@ -22,8 +22,10 @@ struct cbm_core_manager {
 /* The clock of the manager never runs backwards, whatever it is told: every operation asks this what time it is. */
 int64_t core_manager_now(cbm_core_manager *manager, int64_t now_ns);
 
-/* CBM_CORE_E_RATE_LIMITED, told and counted, when there is no room for an operation; it is not taken yet. */
-int core_manager_check_limit(cbm_core_manager *manager, const char *name, int64_t now_ns);
+/* Whether the limiter has room for an operation, which is not taken yet. */
+bool core_manager_has_room(cbm_core_manager *manager, int64_t now_ns);
+/* Counts and tells that there was none for an operation on `name`, whose breaker is NULL when there is none. Returns the error. */
+int core_manager_refuse(cbm_core_manager *manager, const char *name, const core_breaker *breaker, int64_t now_ns);
 /* One operation that had room. */
 void core_manager_take_operation(cbm_core_manager *manager, int64_t now_ns);
 
@@ -35,8 +37,6 @@ int core_manager_find_existing(cbm_core_manager *manager, const char *name, int6
 /* A new breaker, told. `asked` has been found valid, or is NULL. CBM_CORE_E_FULL, CBM_CORE_E_NOMEM: nothing changed. */
 int core_manager_create(cbm_core_manager *manager, const char *name, const cbm_core_policy_request *asked,
                         int64_t now_ns, core_breaker **breaker);
-int core_manager_find_or_create(cbm_core_manager *manager, const char *name, const cbm_core_policy_request *policy,
-                                int64_t now_ns, core_breaker **breaker);
 void core_manager_remove(cbm_core_manager *manager, core_breaker *breaker, int64_t now_ns);
 
 /*

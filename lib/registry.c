@@ -6,9 +6,15 @@
 #include <string.h>
 
 #define SLOTS_A_BLOCK 64u
-#define CACHE_LINE 64u
+#define PAGE 4096u
 
-_Static_assert(sizeof(core_breaker) % CACHE_LINE == 0, "in a block each breaker begins a line of cache");
+/* What calls touch lies together: a page for each block, a line for each breaker. Blocks never move. */
+struct core_block {
+    core_breaker breakers[SLOTS_A_BLOCK];
+    core_breaker_rest rests[SLOTS_A_BLOCK];
+};
+_Static_assert(sizeof(core_breaker) == 64, "a breaker is a line of cache");
+_Static_assert(sizeof(core_block) % PAGE == 0, "as aligned_alloc wants it");
 
 void core_registry_init(core_registry *registry, uint32_t maximum, uint32_t first_number, uint64_t hash_key)
 {
@@ -17,7 +23,7 @@ void core_registry_init(core_registry *registry, uint32_t maximum, uint32_t firs
 
 static core_breaker *slot_at(const core_registry *registry, uint32_t slot)
 {
-    return &registry->blocks[slot / SLOTS_A_BLOCK][slot % SLOTS_A_BLOCK];
+    return &registry->blocks[slot / SLOTS_A_BLOCK]->breakers[slot % SLOTS_A_BLOCK];
 }
 
 core_breaker *core_registry_in_slot(const core_registry *registry, uint32_t slot)
@@ -46,17 +52,17 @@ static uint32_t hash_of(const core_registry *registry, const char *name, size_t 
 core_breaker *core_registry_find(const core_registry *registry, const char *name)
 {
     size_t length = strlen(name);
-    core_breaker *breaker;
+    core_breaker_rest *rest;
 
-    HASH_FIND_BYHASHVALUE(hh, registry->by_name, name, length, hash_of(registry, name, length), breaker);
-    return breaker;
+    HASH_FIND_BYHASHVALUE(hh, registry->by_name, name, length, hash_of(registry, name, length), rest);
+    return rest != NULL ? rest->breaker : NULL;
 }
 
 /* Room for SLOTS_A_BLOCK more slots, in everything that has room for each slot. */
 static int add_block(core_registry *registry, core_shared *shared)
 {
     uint32_t slots = (registry->blocks_count + 1) * SLOTS_A_BLOCK;
-    core_breaker *block;
+    core_block *block;
     uint32_t *unused;
 
     if (core_deadlines_reserve(&shared->deadlines, slots) != CBM_CORE_OK) {
@@ -69,7 +75,7 @@ static int add_block(core_registry *registry, core_shared *shared)
     registry->unused = unused;
     if (registry->blocks_count == registry->blocks_capacity) {
         uint32_t capacity = registry->blocks_capacity == 0 ? 4 : registry->blocks_capacity * 2;
-        core_breaker **blocks = realloc(registry->blocks, capacity * sizeof(*blocks));
+        core_block **blocks = realloc(registry->blocks, capacity * sizeof(*blocks));
 
         if (blocks == NULL) {
             return CBM_CORE_E_NOMEM;
@@ -77,7 +83,7 @@ static int add_block(core_registry *registry, core_shared *shared)
         registry->blocks = blocks;
         registry->blocks_capacity = capacity;
     }
-    block = aligned_alloc(CACHE_LINE, SLOTS_A_BLOCK * sizeof(*block));
+    block = aligned_alloc(PAGE, sizeof(*block));
     if (block == NULL) {
         return CBM_CORE_E_NOMEM;
     }
@@ -101,13 +107,16 @@ static core_breaker *empty_slot(core_registry *registry, core_shared *shared)
 static void clear_slot(core_registry *registry, core_breaker *breaker)
 {
     bool used_before = registry->unused_count > 0;
+    uint32_t slot = used_before ? breaker->slot : registry->slots_made;
     core_breaker cleared = {
         .epoch = used_before ? breaker->epoch + 1 : registry->first_number,
         .slot_generation = used_before ? breaker->slot_generation : registry->first_number,
-        .slot = used_before ? breaker->slot : registry->slots_made,
+        .slot = slot,
+        .rest = &registry->blocks[slot / SLOTS_A_BLOCK]->rests[slot % SLOTS_A_BLOCK],
     };
 
     *breaker = cleared;
+    *breaker->rest = (core_breaker_rest){.breaker = breaker};
 }
 
 static void take_slot(core_registry *registry, core_breaker *breaker)
@@ -127,8 +136,8 @@ static bool add_by_name(core_registry *registry, core_breaker *breaker, char *na
     size_t length = strlen(name);
     uint32_t hash = hash_of(registry, name, length);
 
-    HASH_ADD_KEYPTR_BYHASHVALUE(hh, registry->by_name, name, length, hash, breaker);
-    return breaker->hh.tbl != NULL;
+    HASH_ADD_KEYPTR_BYHASHVALUE(hh, registry->by_name, name, length, hash, breaker->rest);
+    return breaker->rest->hh.tbl != NULL;
 }
 
 int core_registry_add(core_registry *registry, core_shared *shared, const char *name, core_policy_entry *policy,
@@ -162,7 +171,7 @@ int core_registry_add(core_registry *registry, core_shared *shared, const char *
     return CBM_CORE_OK;
 
 no_place:
-    HASH_DELETE(hh, registry->by_name, breaker);
+    HASH_DELETE(hh, registry->by_name, breaker->rest);
 no_hash:
     core_rule_deinit(&breaker->rule, core_policy_of(policy));
 no_name:
@@ -172,11 +181,11 @@ no_name:
 
 void core_registry_remove(core_registry *registry, core_shared *shared, core_breaker *breaker)
 {
-    char *name = (char *)breaker->hh.key; /* its own: see core_registry_add */
+    char *name = (char *)breaker->rest->hh.key; /* its own: see core_registry_add */
 
     core_breaker_stop(shared, breaker);
     core_name_index_remove(&registry->in_order, breaker);
-    HASH_DELETE(hh, registry->by_name, breaker);
+    HASH_DELETE(hh, registry->by_name, breaker->rest);
     core_rule_deinit(&breaker->rule, core_breaker_policy(breaker));
     core_policy_release(&registry->policies, breaker->policy);
     free(name);

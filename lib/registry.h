@@ -5,8 +5,10 @@
 #include "breaker.h"
 #include "name_index.h"
 
+typedef struct core_block core_block; /* of breakers that never move */
+
 typedef struct core_registry {
-    core_breaker **blocks; /* of CORE_SLOTS_A_BLOCK breakers each, which never move */
+    core_block **blocks;
     uint32_t blocks_count;
     uint32_t blocks_capacity;
     uint32_t slots_made; /* slots that have ever been in use */
@@ -16,7 +18,7 @@ typedef struct core_registry {
     uint32_t *unused;      /* slots to be used again, last in first out */
     uint32_t unused_count;
     uint64_t hash_key;
-    core_breaker *by_name;
+    core_breaker_rest *by_name;
     core_name_index in_order;
     core_policy_pool policies;
 } core_registry;

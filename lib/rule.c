@@ -77,9 +77,8 @@ void core_rule_deinit(core_rule *rule, const cbm_core_policy *policy)
 void core_rule_clear(core_rule *rule, const cbm_core_policy *policy)
 {
     rule->last_counted_ns = -1;
-    rule->in_a_row = 0;
     switch ((cbm_core_rule)policy->rule) {
-    case CBM_CORE_RULE_CONSECUTIVE: break;
+    case CBM_CORE_RULE_CONSECUTIVE: rule->memory.in_a_row = 0; break;
     case CBM_CORE_RULE_FAILURES: core_failure_times_clear(rule->memory.times); break;
     case CBM_CORE_RULE_COUNT_WINDOW: core_count_window_clear(rule->memory.outcomes); break;
     case CBM_CORE_RULE_TIME_WINDOW: core_time_window_clear(rule->memory.seconds); break;
@@ -89,9 +88,8 @@ void core_rule_clear(core_rule *rule, const cbm_core_policy *policy)
 static void copy_recorded(core_rule *to, const core_rule *from, const cbm_core_policy *policy)
 {
     to->last_counted_ns = from->last_counted_ns;
-    to->in_a_row = from->in_a_row;
     switch ((cbm_core_rule)policy->rule) {
-    case CBM_CORE_RULE_CONSECUTIVE: break;
+    case CBM_CORE_RULE_CONSECUTIVE: to->memory.in_a_row = from->memory.in_a_row; break;
     case CBM_CORE_RULE_FAILURES: core_failure_times_copy(to->memory.times, from->memory.times); break;
     case CBM_CORE_RULE_COUNT_WINDOW: core_count_window_copy(to->memory.outcomes, from->memory.outcomes); break;
     case CBM_CORE_RULE_TIME_WINDOW: core_time_window_copy(to->memory.seconds, from->memory.seconds); break;
@@ -132,7 +130,7 @@ bool core_rule_record(core_rule *rule, const cbm_core_policy *policy, bool failu
     }
     switch ((cbm_core_rule)policy->rule) {
     case CBM_CORE_RULE_CONSECUTIVE:
-        rule->in_a_row = failure ? rule->in_a_row + (rule->in_a_row < UINT32_MAX) : 0;
+        rule->memory.in_a_row = failure ? rule->memory.in_a_row + (rule->memory.in_a_row < UINT32_MAX) : 0;
         break;
     case CBM_CORE_RULE_FAILURES:
         if (failure) {
@@ -151,7 +149,7 @@ void core_rule_record_successes(core_rule *rule, const cbm_core_policy *policy, 
         return;
     }
     switch ((cbm_core_rule)policy->rule) {
-    case CBM_CORE_RULE_CONSECUTIVE: rule->in_a_row = 0; break;
+    case CBM_CORE_RULE_CONSECUTIVE: rule->memory.in_a_row = 0; break;
     case CBM_CORE_RULE_FAILURES: break;
     case CBM_CORE_RULE_COUNT_WINDOW: core_count_window_add_successes(rule->memory.outcomes, count); break;
     case CBM_CORE_RULE_TIME_WINDOW: core_time_window_add(rule->memory.seconds, count, 0, 0, now_ns); break;
@@ -218,7 +216,7 @@ uint32_t core_rule_failures(core_rule *rule, const cbm_core_policy *policy, int6
         return totals.failures > UINT32_MAX ? UINT32_MAX : (uint32_t)totals.failures;
     }
     return policy->rule == CBM_CORE_RULE_FAILURES ? core_failure_times_count(rule->memory.times, now_ns)
-                                                  : rule->in_a_row;
+                                                  : rule->memory.in_a_row;
 }
 
 uint32_t core_rule_threshold(core_rule *rule, const cbm_core_policy *policy, int64_t now_ns)

@@ -13,8 +13,8 @@ typedef struct core_rule {
         struct core_failure_times *times;   /* failures */
         struct core_count_window *outcomes; /* count_window */
         struct core_time_window *seconds;   /* time_window */
+        uint32_t in_a_row;                  /* consecutive */
     } memory;
-    uint32_t in_a_row;       /* consecutive */
     int64_t last_counted_ns; /* the last failure that failure_spacing_ms did not lump; -1: none */
 } core_rule;
 

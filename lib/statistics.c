@@ -75,19 +75,15 @@ bool core_history_first_time(core_history **history, uint32_t fields)
     return true;
 }
 
-void core_counters_outcome(core_counters *counters, cbm_core_outcome outcome, bool slow, uint64_t count)
+void core_counters_outcome(core_counters *counters, cbm_core_outcome outcome, uint64_t count)
 {
-    switch (outcome) {
-    case CBM_CORE_SUCCESS: counters->successful += count; break;
-    case CBM_CORE_TIMEOUT:
-        counters->timeout += count;
-        counters->failed += count;
-        break;
-    case CBM_CORE_FAILURE: counters->failed += count; break;
-    case CBM_CORE_IGNORED: counters->ignored += count; break;
+    if (outcome == CBM_CORE_IGNORED) {
+        counters->ignored += count;
+        return;
     }
-    if (slow) {
-        counters->slow += count;
+    counters->failed += count;
+    if (outcome == CBM_CORE_TIMEOUT) {
+        counters->timeout += count;
     }
 }
 
@@ -106,8 +102,7 @@ void core_statistics_fill(cbm_core_statistics *statistics, const core_counters *
                           const core_histogram *durations)
 {
     *statistics = (cbm_core_statistics){
-        .total_calls = counters->successful + counters->failed + counters->ignored,
-        .successful_calls = counters->successful,
+        .total_calls = counters->failed + counters->ignored,
         .failed_calls = counters->failed,
         .timeout_calls = counters->timeout,
         .ignored_calls = counters->ignored,

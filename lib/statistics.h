@@ -5,6 +5,7 @@
 #include "cbm_core.h"
 #include "histogram.h"
 
+/* But for the successes: those stand where a call finds them (breaker.h). */
 typedef struct core_counters {
     uint64_t failed;
     uint64_t timeout;
@@ -16,7 +17,6 @@ typedef struct core_counters {
     uint64_t lumped;
     uint64_t leases_expired;
     uint64_t abandoned;
-    uint64_t successful; /* last: it shares its line of cache with what follows in a breaker */
 } core_counters;
 
 /*
@@ -40,8 +40,9 @@ void core_history_error_text(core_history **history, const char *text);
 /* Whether this set of fields was not told yet; it counts as told from now on. */
 bool core_history_first_time(core_history **history, uint32_t fields);
 
-void core_counters_outcome(core_counters *counters, cbm_core_outcome outcome, bool slow, uint64_t count);
-/* Everything of `statistics` but the time in the present state, which is added. */
+/* Counts outcomes that are no successes. */
+void core_counters_outcome(core_counters *counters, cbm_core_outcome outcome, uint64_t count);
+/* Everything of `statistics` but the successes and the time in the present state. */
 void core_statistics_fill(cbm_core_statistics *statistics, const core_counters *counters, const core_history *history,
                           const core_histogram *durations);
 

@@ -67,11 +67,10 @@ int cbm_core_get(cbm_core_manager *manager, const char *name, const cbm_core_pol
         return error;
     }
     now_ns = core_manager_now(manager, now_ns);
-    error = core_manager_check_limit(manager, name, now_ns);
-    if (error != CBM_CORE_OK) {
-        return error;
-    }
     breaker = core_manager_find(manager, name, now_ns);
+    if (!core_manager_has_room(manager, now_ns)) {
+        return core_manager_refuse(manager, name, breaker, now_ns);
+    }
     if (breaker == NULL) {
         error = core_manager_create(manager, name, policy, now_ns, &breaker);
         result->created = error == CBM_CORE_OK;
@@ -87,7 +86,7 @@ int cbm_core_get(cbm_core_manager *manager, const char *name, const cbm_core_pol
                             : result->created || replaced ? CBM_CORE_SOURCE_CREATED
                                                           : CBM_CORE_SOURCE_EXISTING;
     result->differing = differing_fields(policy, &resolved, core_breaker_policy(breaker));
-    if (result->differing != 0 && core_history_first_time(&breaker->history, result->differing)) {
+    if (result->differing != 0 && core_history_first_time(&breaker->rest->history, result->differing)) {
         core_breaker_tell(&manager->shared, breaker,
                           (cbm_core_event){.type = CBM_CORE_EVENT_DIFFERS, .differing = result->differing}, now_ns);
     }
@@ -141,8 +140,8 @@ static uint64_t remove_matching(cbm_core_manager *manager, const char *pattern, 
 int cbm_core_reset_manager(cbm_core_manager *manager, int64_t now_ns)
 {
     now_ns = core_manager_now(manager, now_ns);
-    if (core_manager_check_limit(manager, "", now_ns) != CBM_CORE_OK) {
-        return CBM_CORE_E_RATE_LIMITED;
+    if (!core_manager_has_room(manager, now_ns)) {
+        return core_manager_refuse(manager, "", NULL, now_ns);
     }
     remove_matching(manager, "*", now_ns);
     core_limiter_clear(&manager->limiter);

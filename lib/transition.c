@@ -59,22 +59,22 @@ static int64_t max_wait_end(const core_breaker *breaker)
 {
     uint32_t wait_ms = core_breaker_policy(breaker)->half_open_max_wait_ms;
 
-    return wait_ms == 0 ? CBM_CORE_NEVER_NS : core_time_add_ms(breaker->state_since_ns, wait_ms);
+    return wait_ms == 0 ? CBM_CORE_NEVER_NS : core_time_add_ms(breaker->rest->state_since_ns, wait_ms);
 }
 
 void core_breaker_schedule(core_shared *shared, core_breaker *breaker, int64_t now_ns)
 {
     switch ((cbm_core_state)breaker->state) {
     case CBM_CORE_HALF_OPEN:
-        breaker->settle_at_ns =
-            core_time_min(core_permits_first_end(&shared->permits, &breaker->permits), max_wait_end(breaker));
+        breaker->rest->settle_at_ns =
+            core_time_min(core_permits_first_end(&shared->permits, &breaker->rest->permits), max_wait_end(breaker));
         break;
     case CBM_CORE_CLOSED:
-    case CBM_CORE_OPEN: breaker->settle_at_ns = CBM_CORE_NEVER_NS; break;
-    default: breaker->settle_at_ns = breaker->control_ends_ns; break;
+    case CBM_CORE_OPEN: breaker->rest->settle_at_ns = CBM_CORE_NEVER_NS; break;
+    default: breaker->rest->settle_at_ns = breaker->rest->state_ends_ns; break;
     }
     core_deadlines_set(&shared->deadlines, breaker,
-                       core_time_min(breaker->settle_at_ns, core_breaker_expiry(breaker, now_ns)));
+                       core_time_min(breaker->rest->settle_at_ns, core_breaker_expiry(breaker, now_ns)));
 }
 
 /* ---- Transitions ---------------------------------------------------------------------------------------------------- */
@@ -84,18 +84,23 @@ bool core_state_records(cbm_core_state state)
     return state == CBM_CORE_CLOSED || state == CBM_CORE_METRICS_ONLY;
 }
 
+bool core_state_is_manual(cbm_core_state state)
+{
+    return state == CBM_CORE_FORCED_OPEN || state == CBM_CORE_DISABLED || state == CBM_CORE_METRICS_ONLY;
+}
+
 /* The failures that count, or that counted when the breaker left CLOSED. */
 static uint32_t failures_of(core_breaker *breaker, int64_t now_ns)
 {
     return core_state_records((cbm_core_state)breaker->state)
                ? core_rule_failures(&breaker->rule, core_breaker_policy(breaker), now_ns)
-               : breaker->opened_failures;
+               : breaker->rest->opened_failures;
 }
 
 void core_set_reason(core_breaker *breaker, char *reason)
 {
-    free(breaker->reason);
-    breaker->reason = reason;
+    free(breaker->rest->reason);
+    breaker->rest->reason = reason;
 }
 
 /* Everything that entering a state means, except for what is particular to who enters it. */
@@ -103,32 +108,34 @@ void core_enter_state(core_shared *shared, core_breaker *breaker, cbm_core_state
                       int64_t now_ns)
 {
     cbm_core_state from = (cbm_core_state)breaker->state;
-    uint32_t failures = from == CBM_CORE_HALF_OPEN ? breaker->probes.failures : failures_of(breaker, now_ns);
-    int64_t retry_after_ns = to == CBM_CORE_OPEN ? core_time_left(breaker->open_until_ns, now_ns) : 0;
+    uint32_t failures = from == CBM_CORE_HALF_OPEN ? breaker->rest->probes.failures : failures_of(breaker, now_ns);
+    int64_t retry_after_ns = to == CBM_CORE_OPEN ? core_time_left(breaker->rest->state_ends_ns, now_ns) : 0;
 
-    core_permits_take_back_all(&shared->permits, &breaker->permits);
+    core_permits_take_back_all(&shared->permits, &breaker->rest->permits);
     breaker->epoch++;
     if (from != to) {
-        core_history_transition(&breaker->history, from, to, now_ns - breaker->state_since_ns);
-        breaker->state_since_ns = now_ns;
+        core_history_transition(&breaker->rest->history, from, to, now_ns - breaker->rest->state_since_ns);
+        breaker->rest->state_since_ns = now_ns;
     }
     if (to == CBM_CORE_OPEN || to == CBM_CORE_HALF_OPEN) {
         if (core_state_records(from)) { /* what opened it stays in sight until it is CLOSED */
-            breaker->opened_failures = failures;
-            breaker->frozen_ns = now_ns;
+            breaker->rest->opened_failures = failures;
+            breaker->rest->frozen_ns = now_ns;
         }
     } else {
         core_rule_clear(&breaker->rule, core_breaker_policy(breaker));
-        breaker->opened_failures = 0;
-        breaker->reopenings = 0;
+        breaker->rest->opened_failures = 0;
+        breaker->rest->reopenings = 0;
         breaker->would_open = false;
         breaker->last_used_ns = core_time_max(breaker->last_used_ns, now_ns);
     }
-    if (to == CBM_CORE_CLOSED || to == CBM_CORE_OPEN || to == CBM_CORE_HALF_OPEN) {
-        core_set_reason(breaker, NULL);
-        breaker->control_ends_ns = CBM_CORE_NEVER_NS;
+    if (to == CBM_CORE_CLOSED || to == CBM_CORE_HALF_OPEN) {
+        breaker->rest->state_ends_ns = CBM_CORE_NEVER_NS;
     }
-    breaker->probes = (core_probes){0};
+    if (!core_state_is_manual(to)) {
+        core_set_reason(breaker, NULL);
+    }
+    breaker->rest->probes = (core_probes){0};
     breaker->state = (uint8_t)to;
     core_breaker_schedule(shared, breaker, now_ns);
     core_breaker_tell(
@@ -163,7 +170,7 @@ static int64_t open_duration(core_shared *shared, const core_breaker *breaker)
 {
     const cbm_core_policy *policy = core_breaker_policy(breaker);
     double limit = (double)policy->timeout_max_ms / policy->timeout_ms;
-    double factor = power(policy->backoff_multiplier_thousandths / 1000.0, breaker->reopenings, limit);
+    double factor = power(policy->backoff_multiplier_thousandths / 1000.0, breaker->rest->reopenings, limit);
     double duration_ns = (double)policy->timeout_ms * factor * (double)CBM_CORE_NS_PER_MS;
 
     if (policy->jitter_thousandths > 0) {
@@ -177,10 +184,10 @@ static int64_t open_duration(core_shared *shared, const core_breaker *breaker)
 /* Opens from CLOSED, or again from HALF_OPEN, which is a step of the backoff. */
 void core_open(core_shared *shared, core_breaker *breaker, cbm_core_cause cause, int64_t now_ns)
 {
-    if (breaker->state == CBM_CORE_HALF_OPEN && breaker->reopenings < UINT32_MAX) {
-        breaker->reopenings++;
+    if (breaker->state == CBM_CORE_HALF_OPEN && breaker->rest->reopenings < UINT32_MAX) {
+        breaker->rest->reopenings++;
     }
-    breaker->open_until_ns = core_time_add(now_ns, open_duration(shared, breaker));
+    breaker->rest->state_ends_ns = core_time_add(now_ns, open_duration(shared, breaker));
     core_enter_state(shared, breaker, CBM_CORE_OPEN, cause, now_ns);
 }
 
@@ -191,16 +198,16 @@ void core_open_for(core_shared *shared, core_breaker *breaker, uint32_t open_for
     int64_t until_ns = core_time_add_ms(now_ns, open_for_ms < most_ms ? open_for_ms : most_ms);
 
     if (breaker->state == CBM_CORE_OPEN) {
-        breaker->open_until_ns = core_time_max(breaker->open_until_ns, until_ns);
+        breaker->rest->state_ends_ns = core_time_max(breaker->rest->state_ends_ns, until_ns);
         return;
     }
-    breaker->open_until_ns = until_ns;
+    breaker->rest->state_ends_ns = until_ns;
     core_enter_state(shared, breaker, CBM_CORE_OPEN, CBM_CORE_CAUSE_OPEN_FOR, now_ns);
 }
 
 void core_decide_by_probes(core_shared *shared, core_breaker *breaker, cbm_core_cause cause, int64_t now_ns)
 {
-    switch (core_probes_verdict(&breaker->probes, core_breaker_policy(breaker))) {
+    switch (core_probes_verdict(&breaker->rest->probes, core_breaker_policy(breaker))) {
     case CORE_VERDICT_OPEN: core_open(shared, breaker, cause, now_ns); break;
     case CORE_VERDICT_CLOSE: core_enter_state(shared, breaker, CBM_CORE_CLOSED, cause, now_ns); break;
     case CORE_VERDICT_NONE: core_breaker_schedule(shared, breaker, now_ns); break;
@@ -211,36 +218,36 @@ void core_decide_by_probes(core_shared *shared, core_breaker *breaker, cbm_core_
 
 static void count_failure(core_breaker *breaker, int64_t now_ns)
 {
-    core_counters_outcome(&breaker->counters, CBM_CORE_FAILURE, false, 1);
-    breaker->last_failure_ns = now_ns;
+    breaker->rest->counters.failed++;
+    breaker->rest->last_failure_ns = now_ns;
 }
 
 /* A probe of which nothing will be heard counts as a failed one. */
 void core_lose_probe(core_shared *shared, core_breaker *breaker, uint32_t index, cbm_core_cause cause, int64_t now_ns)
 {
-    core_permits_take_back(&shared->permits, &breaker->permits, index);
+    core_permits_take_back(&shared->permits, &breaker->rest->permits, index);
     count_failure(breaker, now_ns);
-    breaker->probes.recorded++;
-    breaker->probes.failures++;
+    breaker->rest->probes.recorded++;
+    breaker->rest->probes.failures++;
     core_decide_by_probes(shared, breaker, cause, now_ns);
 }
 
 static void lease_ran_out(core_shared *shared, core_breaker *breaker, int64_t now_ns)
 {
-    breaker->counters.leases_expired++;
+    breaker->rest->counters.leases_expired++;
     core_breaker_tell(shared, breaker, (cbm_core_event){.type = CBM_CORE_EVENT_LEASE_EXPIRED}, now_ns);
-    core_lose_probe(shared, breaker, breaker->permits.first, CBM_CORE_CAUSE_LEASE, now_ns);
+    core_lose_probe(shared, breaker, breaker->rest->permits.first, CBM_CORE_CAUSE_LEASE, now_ns);
 }
 
 /* As _settle_due, but nothing happens before `not_before_ns`, at which the breaker was already. */
 void core_settle_since(core_shared *shared, core_breaker *breaker, int64_t not_before_ns, int64_t now_ns)
 {
-    while (now_ns >= breaker->settle_at_ns) {
-        int64_t at_ns = core_time_max(breaker->settle_at_ns, not_before_ns);
+    while (now_ns >= breaker->rest->settle_at_ns) {
+        int64_t at_ns = core_time_max(breaker->rest->settle_at_ns, not_before_ns);
 
         if (breaker->state != CBM_CORE_HALF_OPEN) {
             core_enter_state(shared, breaker, CBM_CORE_CLOSED, CBM_CORE_CAUSE_CONTROL_ENDED, at_ns);
-        } else if (core_permits_first_end(&shared->permits, &breaker->permits) == breaker->settle_at_ns) {
+        } else if (core_permits_first_end(&shared->permits, &breaker->rest->permits) == breaker->rest->settle_at_ns) {
             lease_ran_out(shared, breaker, at_ns);
         } else {
             core_open(shared, breaker, CBM_CORE_CAUSE_MAX_WAIT, at_ns);

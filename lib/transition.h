@@ -7,9 +7,12 @@
 /* Whether the rule records what is reported in that state. */
 bool core_state_records(cbm_core_state state);
 
+/* Whether a state is entered by hand alone. */
+bool core_state_is_manual(cbm_core_state state);
+
 /*
  * Enters a state, also one that it is in already: a new epoch, no permit out, everything set as the state wants it. Who
- * enters OPEN sets open_until_ns before; who enters a manual state, control_ends_ns and the reason.
+ * enters OPEN or a manual state sets state_ends_ns before, and for the latter the reason.
  */
 void core_enter_state(core_shared *shared, core_breaker *breaker, cbm_core_state to, cbm_core_cause cause,
                       int64_t now_ns);
