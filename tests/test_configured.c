@@ -74,6 +74,33 @@ Test(configured, wins_over_a_higher_version)
     cr_assert_eq(get("ha_api", NULL).status.policy.failure_threshold, 2);
 }
 
+Test(configured, anew_part_by_part_reaches_every_breaker_once)
+{
+    char name[16];
+    uint32_t next = 0;
+    int parts = 1;
+
+    given_section("failure_threshold=5");
+    for (int i = 0; i < 100; i++) {
+        snprintf(name, sizeof(name), "ha_%d", i);
+        get(name, NULL);
+    }
+    section = "failure_threshold=6";
+    for (; cbm_core_reload_part(manager, &next, 30, now_ns); parts++) {
+        cr_assert_eq(count_events(CBM_CORE_EVENT_POLICY_CHANGED), 30 * parts);
+    }
+    cr_assert_eq(parts, 4);
+    cr_assert_eq(count_events(CBM_CORE_EVENT_POLICY_CHANGED), 100);
+    cr_assert_eq(get("ha_99", NULL).status.policy.failure_threshold, 6);
+    cr_assert_not(cbm_core_reload_part(manager, &next, 30, now_ns));
+}
+
+Test(configured, names_match_patterns_as_states_do)
+{
+    cr_assert(cbm_core_name_matches("ha_*", "ha_api"));
+    cr_assert_not(cbm_core_name_matches("ha_?", "ha_api"));
+}
+
 Test(configured, says_nothing_of_other_names)
 {
     given_section("failure_threshold=2");

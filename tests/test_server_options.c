@@ -51,6 +51,28 @@ Test(server_options, a_rate_limit_of_0_is_off_and_a_million_the_most, .init = se
     refused(CBM_OPTION_RATE_LIMIT, "1000001");
 }
 
+Test(server_options, a_config_file_is_given_once, .init = set_defaults)
+{
+    refused(CBM_OPTION_CONFIG, "");
+    cr_assert(set(CBM_OPTION_CONFIG, "/etc/cbm.conf"));
+    cr_assert_str_eq(options.config_path, "/etc/cbm.conf");
+    refused(CBM_OPTION_CONFIG, "/etc/other.conf");
+}
+
+Test(server_options, what_lies_beneath_fills_what_is_not_given, .init = set_defaults)
+{
+    cbm_options beneath = options;
+
+    cr_assert(set(CBM_OPTION_RATE_LIMIT, "1000"));
+    cr_assert_not(cbm_options_given(&options, CBM_OPTION_LOG_LEVEL));
+    cr_assert(cbm_options_set_as(&beneath, CBM_OPTION_RATE_LIMIT, "rate_limit", "5", message, sizeof message));
+    cr_assert(cbm_options_set_as(&beneath, CBM_OPTION_LOG_LEVEL, "log_level", "debug", message, sizeof message));
+    cbm_options_fill(&options, &beneath);
+    cr_assert_eq(options.rate_limit, 1000);
+    cr_assert_eq(options.log_level, CBM_LOG_DEBUG);
+    cr_assert(cbm_options_given(&options, CBM_OPTION_LOG_LEVEL));
+}
+
 Test(server_options, numbers_are_digits, .init = set_defaults)
 {
     static const char *const wrong[] = {
