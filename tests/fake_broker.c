@@ -436,3 +436,13 @@ char *fake_full_address(void)
     MUST(errno == EAGAIN);
     return address;
 }
+
+void fake_address_remove(char *address)
+{
+    char *path = address + strlen("ipc://");
+
+    unlink(path);
+    *strrchr(path, '/') = '\0';
+    rmdir(path);
+    free(address);
+}

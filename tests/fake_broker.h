@@ -72,6 +72,8 @@ fake_serve fake_serve_well;
 char *fake_refusing_address(void);
 /* One that listens but never accepts, with a full backlog. */
 char *fake_full_address(void);
+/* Removes the socket and its directory, and frees the address. */
+void fake_address_remove(char *address);
 
 int64_t test_clock_ms(void);
 

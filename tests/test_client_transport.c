@@ -47,7 +47,7 @@ Test(transport, a_refused_connection_is_away_at_once)
     cr_assert_eq(cbm_connected(client), 0);
     costs_nothing_to_call(get_breaker(client, "ha_api", NULL));
     cbm_close(client);
-    free(address);
+    fake_address_remove(address);
 }
 
 Test(transport, a_full_backlog_costs_one_deadline)
@@ -62,7 +62,7 @@ Test(transport, a_full_backlog_costs_one_deadline)
     client = open_hurried(address, CBM_FAIL_OPEN);
     costs_nothing_to_call(get_breaker(client, "ha_api", NULL));
     cbm_close(client);
-    free(address);
+    fake_address_remove(address);
 }
 
 /* ---- Greetings -------------------------------------------------------------------------------------------------------- */
