@@ -327,6 +327,7 @@ void fake_broker_stop(fake_broker *broker)
 {
     if (!broker->stop)
         fake_broker_go_away(broker);
+    unlink(broker->path); /* of whoever took its place */
     rmdir(broker->directory);
     pthread_mutex_destroy(&broker->lock);
     free(broker);
