@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Format, static checks and the rules of the house, over every file that git knows or would add.
+# Format, static checks and the rules of the house, over every file of the tree.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
@@ -8,9 +8,19 @@ readonly longest_file=520
 declare -A -r long_for_a_reason=()
 
 failures=0
-readarray -t files < <(git ls-files --cached --others --exclude-standard | while read -r file; do
+list_files() {
+    if ! git ls-files --cached --others --exclude-standard 2>/dev/null; then
+        # No git, or not its tree: everything that is no product.
+        find . -type f -not -path './.git/*' -not -path './build/*' -printf '%P\n'
+    fi
+}
+readarray -t files < <(list_files | while read -r file; do
     [[ ! -f $file ]] || echo "$file"
 done)
+if [[ ${#files[@]} -eq 0 ]]; then
+    echo "lint: no files found" >&2
+    exit 1
+fi
 
 matching() { printf '%s\n' "${files[@]}" | grep -E "$1" || true; }
 
@@ -42,7 +52,8 @@ check_format() {
 
 check_cppcheck() {
     result "cppcheck" "$(cppcheck --quiet --std=c11 --language=c --enable=warning,performance,portability \
-        --inline-suppr --suppress=missingInclude --suppress=missingIncludeSystem --suppress=unknownMacro --library=scripts/cppcheck.cfg \
+        --inline-suppr --suppress=missingInclude --suppress=missingIncludeSystem --suppress=unknownMacro \
+        --library=scripts/cppcheck.cfg \
         --template='{file}:{line}: {severity}: {message} [{id}]' -j "$(nproc)" -D_GNU_SOURCE -D__linux__ \
         -Ilib/include -Ilib -Iproto -Iserver -Iclient/include -Iclient -Itests -Itests/e2e "${c_sources[@]}" 2>&1)"
 }
