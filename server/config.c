@@ -416,7 +416,7 @@ static const config_section *find(const cbm_config *config, const char *name)
     if (config->names > 0)
         found = bsearch(name, config->sections, config->names, sizeof *config->sections, compare_name);
     for (size_t i = config->names; !found && i < config->count; i++)
-        if (cbm_core_name_matches(config->sections[i].pattern.text, name))
+        if (cbm_config_pattern_matches(&config->sections[i].pattern, name))
             found = &config->sections[i];
     return found;
 }

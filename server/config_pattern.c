@@ -64,6 +64,7 @@ bool cbm_config_pattern_init(cbm_config_pattern *pattern, const char *text, cons
         goto refused;
     if (!pattern->exact) {
         memcpy(copy, text, strlen(text) + 1);
+        pattern->prefix = strcspn(text, "*?[\\");
     } else if (!cbm_core_name_valid(copy, strlen(copy))) {
         *why = "a name is 1 to 128 bytes of UTF-8 without control characters";
         goto refused;
@@ -79,6 +80,13 @@ void cbm_config_pattern_deinit(cbm_config_pattern *pattern)
 {
     free(pattern->text);
     pattern->text = NULL;
+}
+
+bool cbm_config_pattern_matches(const cbm_config_pattern *pattern, const char *name)
+{
+    if (pattern->exact)
+        return strcmp(pattern->text, name) == 0;
+    return strncmp(pattern->text, name, pattern->prefix) == 0 && cbm_core_name_matches(pattern->text, name);
 }
 
 int cbm_config_pattern_order(const cbm_config_pattern *a, const cbm_config_pattern *b)

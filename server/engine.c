@@ -15,7 +15,8 @@
 
 #define REPLAY_CLIENTS 16384
 #define TICK_SLICE 64
-#define RELOAD_SLICE 128
+#define RELOAD_SLICE 8
+#define RELOAD_AT_ONCE_NS CBM_CORE_NS_PER_MS /* then the others have their turn */
 #define RELOAD_PAUSE_NS 50000
 #define TIMER_MAX_MS 3600000 /* NNG's durations are 32 bits of milliseconds: far deadlines are looked at again */
 
@@ -241,9 +242,12 @@ void cbm_engine_reload(cbm_engine *engine, cbm_config *config)
     leave(engine);
     cbm_config_free(old);
     do {
-        int64_t now_ns = enter(engine, NULL);
+        int64_t now_ns = enter(engine, NULL), end_ns = now_ns + RELOAD_AT_ONCE_NS;
 
-        more = cbm_core_reload_part(engine->manager, &next, RELOAD_SLICE, now_ns);
+        do {
+            more = cbm_core_reload_part(engine->manager, &next, RELOAD_SLICE, now_ns);
+            now_ns = cbm_clock_ns();
+        } while (more && now_ns < end_ns);
         leave(engine);
         if (more) /* or the lock would be taken again before those who wait for it have woken up */
             nanosleep(&(struct timespec){.tv_nsec = RELOAD_PAUSE_NS}, NULL);
