@@ -12,8 +12,8 @@
 #include "options.h"
 
 #define CBM_CONFIG_SIZE_MAX (1 << 20)
-#define CBM_CONFIG_GLOBS_MAX                                                                                           \
-    1000 /* each is looked at when a breaker is made; names without wildcards are found at once */
+/* Sections with wildcards: each is looked at when a breaker is made. Those for single names are found at once. */
+#define CBM_CONFIG_GLOBS_MAX 256
 
 typedef struct cbm_config cbm_config;
 
