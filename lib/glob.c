@@ -50,18 +50,27 @@ static const char *bracket_match(const char *pattern, uint32_t wanted, bool *mat
     return at + 1;
 }
 
-/* Whether the first element of the pattern, which is no *, matches the character; *rest: the pattern after it. */
-static bool element_matches(const char *pattern, uint32_t character, const char **rest)
+/*
+ * Whether the first element of the pattern, which is no *, matches the character; *rest: the pattern after it. *unclosed: from
+ * there on no bracket is closed. Behind one that is not there is none that is, so its end is looked for once only.
+ */
+static bool element_matches(const char *pattern, uint32_t character, const char **rest, const char **unclosed)
 {
     uint32_t literal;
     bool matches;
 
+    *rest = pattern + 1;
     if (*pattern == '?') {
-        *rest = pattern + 1;
         return true;
     }
-    if (*pattern == '[' && (*rest = bracket_match(pattern, character, &matches)) != NULL) {
-        return matches;
+    if (*pattern == '[' && pattern < *unclosed) {
+        const char *end = bracket_match(pattern, character, &matches);
+
+        if (end != NULL) {
+            *rest = end;
+            return matches;
+        }
+        *unclosed = pattern;
     }
     if (*pattern == '\\') {
         pattern++;
@@ -73,18 +82,21 @@ static bool element_matches(const char *pattern, uint32_t character, const char 
     return literal == character;
 }
 
-bool core_glob_match(const char *pattern, const char *text)
+bool core_glob_match_counted(const char *pattern, const char *text, size_t *steps)
 {
     const char *after_star = NULL; /* where to go on when an attempt fails: only the last star can need it */
     const char *retry = NULL;
+    const char *unclosed;
 
     if (pattern == NULL || *pattern == '\0') {
         return true;
     }
+    unclosed = pattern + strlen(pattern);
     while (*text != '\0') {
         uint32_t character;
         size_t used;
-        const char *rest;
+        const char *rest = pattern + 1;
+        bool matches;
 
         if (*pattern == '*') {
             after_star = ++pattern;
@@ -92,7 +104,9 @@ bool core_glob_match(const char *pattern, const char *text)
             continue;
         }
         used = next_character(text, &character);
-        if (*pattern != '\0' && element_matches(pattern, character, &rest)) {
+        matches = *pattern != '\0' && element_matches(pattern, character, &rest, &unclosed);
+        *steps += (size_t)(rest - pattern);
+        if (matches) {
             pattern = rest;
             text += used;
         } else if (after_star != NULL) {
@@ -107,6 +121,13 @@ bool core_glob_match(const char *pattern, const char *text)
         pattern++;
     }
     return *pattern == '\0';
+}
+
+bool core_glob_match(const char *pattern, const char *text)
+{
+    size_t steps = 0;
+
+    return core_glob_match_counted(pattern, text, &steps);
 }
 
 bool cbm_core_name_matches(const char *pattern, const char *name)

@@ -5,7 +5,9 @@
 
 #include <string.h>
 
-#define PAGE_LOOKS_AT 4096 /* names, so that a pattern that matches nothing holds nobody up */
+/* So that a pattern which matches nothing, or is hard to match, holds nobody up: a few milliseconds of either. */
+#define PAGE_LOOKS_AT 4096 /* names */
+#define PAGE_STEPS (128 * 1024)
 
 /* ---- Reading -------------------------------------------------------------------------------------------------------- */
 
@@ -25,29 +27,32 @@ int cbm_core_state_of(cbm_core_manager *manager, const char *name, int64_t now_n
 size_t cbm_core_states(cbm_core_manager *manager, const char *pattern, const char *after, size_t limit, int64_t now_ns,
                        cbm_core_status *statuses, char next[CBM_CORE_NAME_MAX + 1], bool *more)
 {
-    core_name_cursor cursor = core_name_index_after(&manager->registry.in_order, after != NULL ? after : "");
-    core_breaker *breaker = NULL;
+    const core_name_index *index = &manager->registry.in_order;
+    core_name_cursor cursor = core_name_index_after(index, after != NULL ? after : "");
     core_name_cursor ahead;
+    core_breaker *last = NULL; /* looked at */
     size_t written = 0;
 
     now_ns = core_manager_now(manager, now_ns);
-    next[0] = '\0';
-    if (after != NULL && strnlen(after, CBM_CORE_NAME_MAX + 1) <= CBM_CORE_NAME_MAX) {
-        strcpy(next, after);
-    }
     for (int looked_at = 0; written < limit && looked_at < PAGE_LOOKS_AT; looked_at++) {
-        breaker = core_name_index_next(&manager->registry.in_order, &cursor);
+        core_breaker *breaker = core_name_index_next(index, &cursor);
+
         if (breaker == NULL) {
             break;
         }
-        strcpy(next, core_breaker_name(breaker));
+        last = breaker;
         if (core_glob_match(pattern, core_breaker_name(breaker))) {
             core_breaker_settle(&manager->shared, breaker, now_ns);
             core_breaker_status(&manager->shared, breaker, now_ns, &statuses[written++]);
         }
     }
+    if (last != NULL) {
+        strcpy(next, core_breaker_name(last));
+    } else if (next != after) { /* who gives the same array for both goes on where the last page ended */
+        cbm_core_text_copy(next, CBM_CORE_NAME_MAX + 1, after, after != NULL ? strlen(after) : 0);
+    }
     ahead = cursor;
-    *more = core_name_index_next(&manager->registry.in_order, &ahead) != NULL;
+    *more = core_name_index_next(index, &ahead) != NULL;
     return written;
 }
 

@@ -4,6 +4,7 @@
 
 #include <fnmatch.h>
 #include <string.h>
+#include <time.h>
 
 TestSuite(states, .fini = end_of_test);
 
@@ -182,6 +183,45 @@ Test(states, for_which_nobody_matches_hold_nobody_up_and_end_all_the_same)
     cr_assert_eq(found, 1);
     cr_assert_geq(pages, 3);
     cr_assert_leq(pages, 5);
+}
+
+/* Names of 127 times `letter` and their number behind it; returns the pages in which `pattern` is looked for among them. */
+static int pages_of_a_pattern_that_matches_nobody(char letter, int names, const char *pattern)
+{
+    given_manager(&(cbm_core_options){.no_rate_limit = true});
+    for (int i = 0; i < names; i++) {
+        cbm_core_get_result result;
+        char name[CBM_CORE_NAME_MAX + 1];
+        memset(name, letter, sizeof(name));
+        snprintf(name + CBM_CORE_NAME_MAX - 4, 5, "%04d", i);
+        cr_assert_eq(cbm_core_get(manager, name, NULL, now_ns, &result), 0);
+    }
+    cbm_core_status page[4];
+    char after[CBM_CORE_NAME_MAX + 1] = "";
+    bool more = true;
+    int pages = 0;
+    for (; more; pages++) {
+        cr_assert_eq(cbm_core_states(manager, pattern, after, 4, now_ns, page, after, &more), 0);
+    }
+    return pages;
+}
+
+Test(states, of_a_pattern_that_is_hard_to_match_come_in_small_pages)
+{
+    char pattern[CBM_CORE_NAME_MAX + 1] = "*";
+    memset(pattern + 1, 'a', 60);
+    pattern[61] = 'b';
+    cr_assert_geq(pages_of_a_pattern_that_matches_nobody('a', 2000, pattern), 30);
+}
+
+Test(states, of_a_pattern_of_open_brackets_cost_no_more_than_others)
+{
+    char pattern[CBM_CORE_NAME_MAX + 1] = "*";
+    clock_t begun = clock();
+    memset(pattern + 1, '[', 60);
+    strcpy(pattern + 61, "\\]aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
+    pages_of_a_pattern_that_matches_nobody('[', 4000, pattern);
+    cr_assert_lt(clock() - begun, 4 * CLOCKS_PER_SEC);
 }
 
 Test(states, settle_what_has_fallen_due)

@@ -407,7 +407,9 @@ CBM_CORE_API int cbm_core_state_of(cbm_core_manager *manager, const char *name, 
  * The spec's get_all_states(), a page at a time in the order of names (bytewise): up to `limit` breakers after the name
  * `after` (NULL or "": from the start) whose name matches the glob `pattern` (NULL or "": all; * ? [a-z] and [!a-z], as fnmatch
  * without flags). Returns how many were written; *more says that calling again with `next` as `after` may find more
- * (a page also ends after 4096 names looked at, so that a pattern that matches nothing holds nobody up).
+ * (a page also ends after 4096 names looked at, and earlier where the pattern is hard to match, so that one which matches
+ * nothing holds nobody up). `next` and `after` may
+ * be the same array.
  */
 CBM_CORE_API size_t cbm_core_states(cbm_core_manager *manager, const char *pattern, const char *after, size_t limit,
                                     int64_t now_ns, cbm_core_status *statuses, char next[CBM_CORE_NAME_MAX + 1],
