@@ -6,7 +6,7 @@
 
 core_count_window *core_count_window_new(uint32_t size)
 {
-    size_t words = (size + WORD_BITS - 1) / WORD_BITS * 2;
+    size_t words = 2 * (((size_t)size + WORD_BITS - 1) / WORD_BITS);
     core_count_window *window = malloc(sizeof(*window) + words * sizeof(window->bits[0]));
 
     if (window != NULL) {
@@ -27,7 +27,7 @@ void core_count_window_clear(core_count_window *window)
 
 static uint64_t *words_at(core_count_window *window, uint32_t at)
 {
-    return &window->bits[at / WORD_BITS * 2];
+    return &window->bits[(size_t)2 * (at / WORD_BITS)];
 }
 
 static bool bit_of(uint64_t word, uint32_t at)
@@ -37,7 +37,7 @@ static bool bit_of(uint64_t word, uint32_t at)
 
 static void read_at(const core_count_window *window, uint32_t at, bool *failure, bool *slow)
 {
-    const uint64_t *words = &window->bits[at / WORD_BITS * 2];
+    const uint64_t *words = &window->bits[(size_t)2 * (at / WORD_BITS)];
 
     *failure = bit_of(words[0], at);
     *slow = bit_of(words[1], at);

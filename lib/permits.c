@@ -133,7 +133,7 @@ int core_permits_give(core_permits *permits, core_permit_list *list, struct core
     }
     *record = (core_permit_record){
         .id = (uint64_t)permits->serial << 32 | index,
-        .holder = holder_id,
+        .holder = holder,
         .lease_end_ns = lease_end_ns,
         .breaker = breaker,
         .holder_previous = CORE_NO_PERMIT,
@@ -161,7 +161,7 @@ uint32_t core_permits_find(const core_permits *permits, const struct core_breake
 static void unlink_from_holder(core_permits *permits, uint32_t index)
 {
     core_permit_record *records = permits->records;
-    core_holder *holder = find_holder(permits, records[index].holder);
+    core_holder *holder = records[index].holder;
     uint32_t previous = records[index].holder_previous;
     uint32_t next = records[index].holder_next;
 
@@ -182,7 +182,7 @@ void core_permits_take_back(core_permits *permits, core_permit_list *list, uint3
     *(earlier == CORE_NO_PERMIT ? &list->first : &records[earlier].later) = later;
     *(later == CORE_NO_PERMIT ? &list->last : &records[later].earlier) = earlier;
     list->count--;
-    if (records[index].holder != 0) {
+    if (records[index].holder != NULL) {
         unlink_from_holder(permits, index);
     }
     records[index] = (core_permit_record){.holder_next = permits->first_unused};

@@ -10,8 +10,8 @@ struct core_breaker;
 #define CORE_NO_PERMIT UINT32_MAX
 
 typedef struct core_permit_record {
-    uint64_t id; /* 0: unused; else a serial number above, the record's index below */
-    uint64_t holder;
+    uint64_t id;                /* 0: unused; else a serial number above, the record's index below */
+    struct core_holder *holder; /* NULL: nobody's */
     int64_t lease_end_ns;
     struct core_breaker *breaker;
     uint32_t earlier, later;               /* in the breaker's list, by the end of the lease */

@@ -32,16 +32,17 @@ size_t cbm_core_states(cbm_core_manager *manager, const char *pattern, const cha
     core_name_cursor ahead;
     core_breaker *last = NULL; /* looked at */
     size_t written = 0;
+    size_t steps = 0;
 
     now_ns = core_manager_now(manager, now_ns);
-    for (int looked_at = 0; written < limit && looked_at < PAGE_LOOKS_AT; looked_at++) {
+    for (int looked_at = 0; written < limit && looked_at < PAGE_LOOKS_AT && steps < PAGE_STEPS; looked_at++) {
         core_breaker *breaker = core_name_index_next(index, &cursor);
 
         if (breaker == NULL) {
             break;
         }
         last = breaker;
-        if (core_glob_match(pattern, core_breaker_name(breaker))) {
+        if (core_glob_match_counted(pattern, core_breaker_name(breaker), &steps)) {
             core_breaker_settle(&manager->shared, breaker, now_ns);
             core_breaker_status(&manager->shared, breaker, now_ns, &statuses[written++]);
         }
