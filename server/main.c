@@ -36,6 +36,34 @@ typedef struct cbm_broker {
     cbm_listener *listener;
 } cbm_broker;
 
+/*
+ * A standard descriptor that is closed would become that of a file or a peer, and they would get the log. So each of them is
+ * taken before anything else is opened.
+ */
+static void take_standard_descriptors(void)
+{
+    int descriptor;
+
+    do
+        descriptor = open("/dev/null", O_RDWR | O_CLOEXEC);
+    while (descriptor >= 0 && descriptor <= STDERR_FILENO);
+    if (descriptor >= 0)
+        close(descriptor);
+}
+
+/* Whoever waits for the end of file sees it; and a standard descriptor stays taken. */
+static void close_ready_fd(int ready_fd)
+{
+    int nothing = ready_fd <= STDERR_FILENO ? open("/dev/null", O_RDWR | O_CLOEXEC) : -1;
+
+    if (nothing < 0) {
+        close(ready_fd);
+        return;
+    }
+    dup2(nothing, ready_fd);
+    close(nothing);
+}
+
 static void report_failure(const char *message)
 {
     cbm_log_message(CBM_LOG_ERROR, "cannot_start", "%s", message);
@@ -173,7 +201,7 @@ static void tell_ready(const cbm_broker *broker)
         return;
     if (write(broker->options.ready_fd, ready, sizeof ready - 1) < 0)
         cbm_log_message(CBM_LOG_WARN, "ready_fd", "%s", strerror(errno));
-    close(broker->options.ready_fd);
+    close_ready_fd(broker->options.ready_fd);
 }
 
 /* ---- SIGHUP: the config file again --------------------------------------------------------------------------------- */
@@ -259,6 +287,7 @@ int main(int argc, char **argv)
     int status = EX_CONFIG;
     sigset_t awaited;
 
+    take_standard_descriptors();
     cbm_options_init(&broker.command_line);
     cbm_options_parse(&broker.command_line, argc, argv);
     broker.options = broker.command_line;

@@ -57,6 +57,15 @@ int raw_connect(const char *address)
     return fd;
 }
 
+bool raw_accepts(void *address)
+{
+    int fd = raw_try_connect(address, false);
+    if (fd < 0)
+        return false;
+    close(fd);
+    return true;
+}
+
 int raw_greeted(const char *address)
 {
     int fd = raw_connect(address);

@@ -17,6 +17,7 @@
 /* A connected socket; ipc://, abstract:// . -1 with errno when refused; nonblocking: EAGAIN when the backlog is full. */
 int raw_try_connect(const char *address, bool nonblocking);
 int raw_connect(const char *address); /* must succeed */
+bool raw_accepts(void *address);      /* for wait_until */
 /* Connected and greeted as a REQ, the broker's greeting read and found right. */
 int raw_greeted(const char *address);
 

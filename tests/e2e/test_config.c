@@ -158,15 +158,6 @@ Test(config, the_command_line_wins_over_the_limiter_section)
     end(&c);
 }
 
-static bool accepts(void *context)
-{
-    int fd = raw_try_connect(context, false);
-    if (fd < 0)
-        return false;
-    close(fd);
-    return true;
-}
-
 Test(config, the_file_may_say_where_to_listen)
 {
     configured c = config_of("");
@@ -180,7 +171,7 @@ Test(config, the_file_may_say_where_to_listen)
         execl(broker_program(), "cbmd", "--config", c.path, (char *)NULL);
         _exit(127);
     }
-    cr_assert(wait_until(accepts, address, HARNESS_DEADLINE_MS));
+    cr_assert(wait_until(raw_accepts, address, HARNESS_DEADLINE_MS));
     kill(pid, SIGTERM);
     cr_assert_eq(process_wait(pid, HARNESS_DEADLINE_MS), 0);
     char lock_path[130];

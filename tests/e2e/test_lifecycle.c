@@ -121,6 +121,46 @@ Test(lifecycle, an_abstract_socket_serves_clients_and_nngcat)
     broker_free(b);
 }
 
+/* A shell starts it with what `redirection` says. Returns its process. */
+static pid_t start_redirected(const char *address, const char *redirection)
+{
+    char script[128];
+    snprintf(script, sizeof script, "exec \"$0\" --listen \"$1\" --log-level debug %s", redirection);
+    pid_t pid = process_fork();
+    if (pid == 0) {
+        execlp("sh", "sh", "-c", script, broker_program(), address, (char *)NULL);
+        _exit(127);
+    }
+    return pid;
+}
+
+Test(lifecycle, with_standard_descriptors_closed_neither_files_nor_peers_get_the_log)
+{
+    static const char *const redirections[] = {"2>&-", "<&- >&- 2>&-", "--ready-fd 2 2>/dev/null"};
+    broker *b = broker_start_unlimited(); /* for its directory */
+    char path[160], address[sizeof path + 8], lock_path[sizeof path + 8];
+    snprintf(path, sizeof path, "%s/quiet.sock", b->directory);
+    snprintf(address, sizeof address, "ipc://%s", path);
+    snprintf(lock_path, sizeof lock_path, "%s.lock", path);
+    for (size_t i = 0; i < sizeof redirections / sizeof *redirections; i++) {
+        pid_t pid = start_redirected(address, redirections[i]);
+        struct stat status;
+        cr_assert(wait_until(raw_accepts, address, HARNESS_DEADLINE_MS));
+        int first = raw_greeted(address), second = raw_greeted(address);
+        for (int k = 0; k < 10; k++) {
+            json_decref(ask_on(first, "ping"));
+            json_decref(ask_on(second, "ping"));
+        }
+        close(first);
+        close(second);
+        cr_assert_eq(stat(lock_path, &status), 0);
+        cr_assert_eq(status.st_size, 0, "%s", redirections[i]);
+        kill(pid, SIGTERM);
+        cr_assert_eq(process_wait(pid, HARNESS_DEADLINE_MS), 0, "%s", redirections[i]);
+    }
+    broker_free(b);
+}
+
 Test(lifecycle, help_and_version_are_printed)
 {
     static const struct {

@@ -203,15 +203,6 @@ Test(log, this_tests_own_reader_knows_logfmt_from_other_lines)
 
 /* ---- That nobody waits for its reader ----------------------------------------------------------------------------------- */
 
-static bool accepts(void *context)
-{
-    int fd = raw_try_connect(context, false);
-    if (fd < 0)
-        return false;
-    close(fd);
-    return true;
-}
-
 Test(log, a_full_disk_stops_nobody)
 {
     broker *b = start_with_level("debug"); /* for its directory */
@@ -225,7 +216,7 @@ Test(log, a_full_disk_stops_nobody)
         execvp(argv[0], (char *const *)argv);
         _exit(127);
     }
-    cr_assert(wait_until(accepts, address, HARNESS_DEADLINE_MS));
+    cr_assert(wait_until(raw_accepts, address, HARNESS_DEADLINE_MS));
     for (int i = 0; i < 200; i++)
         json_decref(ask(address, "ping"));
     kill(pid, SIGTERM);
