@@ -119,6 +119,28 @@ static uint32_t take_untold(cbm_event_log *log, const cbm_core_event *event)
     return event->type == CBM_CORE_EVENT_CREATED ? 0 : untold;
 }
 
+/* Whether there may be one more line of that level; tells of those that might not be, as soon as there may. */
+static bool take_line(cbm_event_log *log, cbm_log_level level, int64_t now_ns)
+{
+    cbm_event_lines *lines = level == CBM_LOG_WARN ? &log->warnings : &log->others;
+    cbm_log_line line;
+
+    if (now_ns - lines->since_ns >= CBM_CORE_NS_PER_S) {
+        if (lines->untold) {
+            cbm_log_line_begin(&line, level, "events_not_told");
+            cbm_log_line_uint(&line, "count", lines->untold);
+            cbm_log_line_queue(&line);
+        }
+        *lines = (cbm_event_lines){.since_ns = now_ns};
+    }
+    if (lines->told == CBM_EVENT_LINES_A_SECOND) {
+        lines->untold++;
+        return false;
+    }
+    lines->told++;
+    return true;
+}
+
 void cbm_event_log_add(cbm_event_log *log, const cbm_core_event *event, const char *correlation_id)
 {
     cbm_refusals *refusals = refusals_of(log, event);
@@ -133,7 +155,7 @@ void cbm_event_log_add(cbm_event_log *log, const cbm_core_event *event, const ch
     untold = refusals ? refusals->untold : take_untold(log, event);
     if (refusals)
         *refusals = (cbm_refusals){.logged_ns = event->now_ns ? event->now_ns : 1};
-    if (!cbm_log_enabled(level))
+    if (!cbm_log_enabled(level) || !take_line(log, level, event->now_ns))
         return;
     cbm_log_line_begin(&line, level, event_name(event->type));
     if (event->name[0])

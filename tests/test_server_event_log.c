@@ -156,3 +156,46 @@ Test(server_event_log, differs_names_the_fields)
     cbm_event_log_add(&events, &differs, NULL);
     cr_assert_not_null(strstr(logged(), "event=differs breaker=ha_api fields=failure_threshold,timeout_ms\n"));
 }
+
+static int lines_that_contain(const char *text, const char *wanted)
+{
+    int count = 0;
+
+    for (const char *at = strstr(text, wanted); at; at = strstr(at + 1, wanted))
+        count++;
+    return count;
+}
+
+static void reset_at(int64_t now_ms)
+{
+    cbm_core_event event = {.type = CBM_CORE_EVENT_RESET, .name = "x", .now_ns = now_ms * CBM_CORE_NS_PER_MS};
+
+    cbm_event_log_add(&events, &event, NULL);
+}
+
+Test(server_event_log, of_a_flood_so_many_lines_a_second_are_told_and_the_others_counted)
+{
+    int told = 0;
+
+    for (int i = 0; i < CBM_EVENT_LINES_A_SECOND + 700; i++) {
+        reset_at(5000 + i % 1000);
+        if (i % 100 == 0) /* the pipe holds some hundred */
+            told += lines_that_contain(logged(), "event=reset");
+    }
+    told += lines_that_contain(logged(), "event=reset");
+    cr_assert_eq(told, CBM_EVENT_LINES_A_SECOND);
+    reset_at(6000);
+    cr_assert_not_null(strstr(logged(), "level=info event=events_not_told count=700\n"));
+    reset_at(6001);
+    cr_assert_eq(lines_that_contain(logged(), "event="), 1, "told once");
+}
+
+Test(server_event_log, a_flood_of_others_keeps_no_warning_away)
+{
+    for (int i = 0; i < CBM_EVENT_LINES_A_SECOND + 1; i++)
+        reset_at(5000);
+    while (*logged())
+        continue;
+    transition(0, CBM_CORE_CLOSED, CBM_CORE_OPEN, 5000);
+    cr_assert_not_null(strstr(logged(), "level=warn event=transition"));
+}
