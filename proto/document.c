@@ -1,5 +1,6 @@
 #include "document.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "check.h"
@@ -42,28 +43,47 @@ void cbm_document_close(cbm_document *document)
     msgpack_zone_destroy(&document->zone);
 }
 
-static bool same_key(const msgpack_object_str *one, const msgpack_object_str *other)
+static int compare_keys(const void *one, const void *other)
 {
-    return one->size == other->size && (one->size == 0 || memcmp(one->ptr, other->ptr, one->size) == 0);
+    const msgpack_object_str *a = *(const msgpack_object_str *const *)one;
+    const msgpack_object_str *b = *(const msgpack_object_str *const *)other;
+
+    if (a->size != b->size)
+        return a->size < b->size ? -1 : 1;
+    return a->size > 0 ? memcmp(a->ptr, b->ptr, a->size) : 0;
+}
+
+/* A key that stands twice, or NULL. Sorted: each with each would take longer than all else for a map as large as it may be. */
+static const msgpack_object_str *find_twin(const msgpack_object_map *map)
+{
+    const msgpack_object_str *keys[CBM_KEYS_MAX];
+
+    for (uint32_t i = 0; i < map->size; i++)
+        keys[i] = &map->ptr[i].key.via.str;
+    qsort(keys, map->size, sizeof(keys[0]), compare_keys);
+    for (uint32_t i = 1; i < map->size; i++)
+        if (compare_keys(&keys[i - 1], &keys[i]) == 0)
+            return keys[i];
+    return NULL;
 }
 
 int cbm_map_check(const msgpack_object *object, const char *what, cbm_fault *fault)
 {
-    const msgpack_object_kv *pairs;
+    const msgpack_object_map *map = &object->via.map;
+    const msgpack_object_str *twin;
 
     if (object->type != MSGPACK_OBJECT_MAP)
         return cbm_fault_set(fault, CBM_PROTO_E_INVALID, what, "%s must be a map", what ? what : "the message");
-    pairs = object->via.map.ptr;
-    for (uint32_t i = 0; i < object->via.map.size; i++) {
-        const msgpack_object_str *key = &pairs[i].key.via.str;
+    for (uint32_t i = 0; i < map->size; i++) {
+        const msgpack_object *key = &map->ptr[i].key;
 
-        if (pairs[i].key.type != MSGPACK_OBJECT_STR || !cbm_utf8_valid(key->ptr, key->size))
+        if (key->type != MSGPACK_OBJECT_STR || !cbm_utf8_valid(key->via.str.ptr, key->via.str.size))
             return cbm_fault_set(fault, CBM_PROTO_E_INVALID, what, "a key is not a UTF-8 text");
-        for (uint32_t k = 0; k < i; k++)
-            if (same_key(key, &pairs[k].key.via.str))
-                return cbm_fault_set(fault, CBM_PROTO_E_INVALID, what, "the key \"%.*s\" stands twice",
-                                     key->size > 64 ? 64 : (int)key->size, key->ptr);
     }
+    twin = find_twin(map);
+    if (twin)
+        return cbm_fault_set(fault, CBM_PROTO_E_INVALID, what, "the key \"%.*s\" stands twice",
+                             twin->size > 64 ? 64 : (int)twin->size, twin->ptr);
     return 0;
 }
 

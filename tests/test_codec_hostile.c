@@ -3,9 +3,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "check.h"
 #include "document.h"
+#include "fields.h"
 #include "wire_text.h"
 
 #define OBJECTS 100000
@@ -351,4 +353,50 @@ Test(memory, is_given_back_whatever_came)
     for (int round = 0; round < 5000; round++)
         decode_damaged_reports(&state);
     cr_assert_leq(memory_in_use(), before + 256 * 1024);
+}
+
+/* The least time of several to read a request of nearly 64 KiB, made of reports with so many keys that nobody knows. */
+static clock_t time_of_reports_with_keys(uint32_t keys)
+{
+    cbm_buffer bytes;
+    msgpack_packer packer;
+    const uint32_t reports = 62000 / (23 + 4 * keys);
+    clock_t least = 0;
+
+    cbm_buffer_init(&bytes, CBM_REQUEST_MAX);
+    cbm_packer_init(&packer, &bytes);
+    msgpack_pack_map(&packer, 2);
+    cbm_pack_text(&packer, "op");
+    cbm_pack_text(&packer, "call_report");
+    cbm_pack_text(&packer, "reports");
+    msgpack_pack_array(&packer, reports);
+    for (uint32_t i = 0; i < reports; i++) {
+        msgpack_pack_map(&packer, 2 + keys);
+        cbm_pack_text(&packer, "name");
+        cbm_pack_text(&packer, "x");
+        cbm_pack_text(&packer, "outcome");
+        cbm_pack_text(&packer, "success");
+        for (uint32_t k = 0; k < keys; k++) {
+            cbm_pack_text(&packer, (const char[]){(char)(0x21 + k % 90), (char)(0x21 + k / 90), 0});
+            msgpack_pack_nil(&packer);
+        }
+    }
+    cr_assert_eq(bytes.error, 0);
+    for (int i = 0; i < 5; i++) {
+        cbm_request request;
+        cbm_fault fault;
+        clock_t begun = clock();
+
+        cr_assert_eq(cbm_request_decode(bytes.data, bytes.size, &request, &fault), 0, "%s", fault.message);
+        cbm_request_deinit(&request);
+        begun = clock() - begun;
+        least = i == 0 || begun < least ? begun : least;
+    }
+    cbm_buffer_deinit(&bytes);
+    return least;
+}
+
+Test(request, with_the_most_keys_takes_hardly_longer_than_others_of_its_size)
+{
+    cr_assert_lt(time_of_reports_with_keys(510), 3 * time_of_reports_with_keys(64));
 }
