@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+#define PATTERN_MAX 512 /* bytes of a pattern of names to remove */
+
 /* ---- get ------------------------------------------------------------------------------------------------------------ */
 
 /* The fields that were asked for and are not in force, neither as given nor as a default made of them. */
@@ -227,6 +229,9 @@ int cbm_core_remove(cbm_core_manager *manager, const char *pattern, int64_t now_
 
     if (pattern == NULL || pattern[0] == '\0') {
         return CBM_CORE_E_INVALID; /* all are removed by "*" only, not by a pattern that somebody forgot */
+    }
+    if (strnlen(pattern, PATTERN_MAX + 1) > PATTERN_MAX) {
+        return CBM_CORE_E_INVALID; /* it is tried on all names at once */
     }
     count = remove_matching(manager, pattern, core_manager_now(manager, now_ns));
     if (removed != NULL) {

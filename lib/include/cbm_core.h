@@ -459,7 +459,7 @@ CBM_CORE_API void cbm_core_reload(cbm_core_manager *manager, int64_t now_ns);
 CBM_CORE_API bool cbm_core_reload_part(cbm_core_manager *manager, uint32_t *next, uint32_t most, int64_t now_ns);
 /*
  * Removes the breakers that match the glob; *removed says how many. Permits of theirs become late. 0 matches is 0, not an
- * error; an empty pattern is CBM_CORE_E_INVALID.
+ * error; an empty pattern, or one over 512 bytes, is CBM_CORE_E_INVALID.
  */
 CBM_CORE_API int cbm_core_remove(cbm_core_manager *manager, const char *pattern, int64_t now_ns, uint64_t *removed);
 
