@@ -107,14 +107,30 @@ static int send_batch(cbm_client *client, int64_t deadline_ns)
     return 0;
 }
 
+/* Makes the breaker known to this broker. One that it will not have has no statistics there, and must not keep the others' back. */
+static bool introduce(cbm_client *client, cbm_breaker *breaker, int64_t deadline_ns)
+{
+    cbm_reply refusal;
+
+    if (cbm_broker_attach(client, breaker, deadline_ns, &refusal))
+        return false;
+    if (refusal.error == CBM_E_RATE_LIMITED || refusal.error == CBM_E_NOMEM)
+        return false; /* for now */
+    if (refusal.error) {
+        pthread_mutex_lock(&client->lock);
+        memset(breaker->owed, 0, sizeof(breaker->owed));
+        pthread_mutex_unlock(&client->lock);
+    }
+    return true;
+}
+
 /* Another message's worth. False: no more can be done for now. */
 static bool step(cbm_client *client, int64_t deadline_ns)
 {
     cbm_breaker *breaker = find_strange(client);
-    cbm_reply refusal;
 
     if (breaker)
-        return cbm_broker_attach(client, breaker, deadline_ns, &refusal) == 0 && !refusal.error;
+        return introduce(client, breaker, deadline_ns);
     if (client->handover.count == 0)
         collect(client);
     if (client->handover.count == 0)

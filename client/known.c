@@ -9,9 +9,13 @@
 
 #define RETRY_LONGEST_MS                                                                                               \
     INT64_C(2592000000) /* the longest timeout_ms of a policy: what a broker says beyond it is no time */
+#define RETRY_LONGEST_NS (RETRY_LONGEST_MS * CBM_NS_PER_MS)
 
+/* retry_after_ns -1: until somebody enables it. */
 static void set_state(cbm_known *known, cbm_core_state state, int64_t retry_after_ns, int64_t now_ns)
 {
+    if (retry_after_ns > RETRY_LONGEST_NS)
+        retry_after_ns = RETRY_LONGEST_NS;
     known->state_known = true;
     known->state = state;
     known->retry_at_ns = retry_after_ns < 0 ? INT64_MAX : now_ns + retry_after_ns;
@@ -24,18 +28,24 @@ static void learn_status(cbm_known *known, const cbm_core_status *status, int64_
     set_state(known, status->state, status->retry_after_ns, now_ns);
 }
 
+/* Whether that very state is known already, and until when. */
+static bool is_known_until(const cbm_known *known, cbm_core_state state, int64_t now_ns)
+{
+    return known->state_known && known->state == state && known->retry_at_ns > now_ns;
+}
+
 /* A report answers the state alone: how long it stays OPEN is then the policy's, if it became so just now. */
 static void learn_report(cbm_known *known, cbm_core_state state, int64_t now_ns)
 {
     cbm_core_policy_request none = {0};
     cbm_core_policy policy;
 
+    if ((state == CBM_CORE_OPEN || state == CBM_CORE_FORCED_OPEN) && is_known_until(known, state, now_ns))
+        return;
     if (state != CBM_CORE_OPEN) {
         set_state(known, state, state == CBM_CORE_FORCED_OPEN ? -1 : 0, now_ns);
         return;
     }
-    if (known->state_known && known->state == CBM_CORE_OPEN && known->retry_at_ns > now_ns)
-        return;
     if (known->policy_known)
         policy = known->policy;
     else if (cbm_core_policy_resolve(&none, &policy, NULL))
@@ -51,7 +61,9 @@ static void learn_refusal(cbm_known *known, const cbm_reply *reply, int64_t now_
         retry_after_ms = RETRY_LONGEST_MS;
     switch (reply->error) {
     case CBM_PROTO_E_OPEN: set_state(known, CBM_CORE_OPEN, retry_after_ms * CBM_NS_PER_MS, now_ns); break;
-    case CBM_PROTO_E_FORCED_OPEN: set_state(known, CBM_CORE_FORCED_OPEN, -1, now_ns); break;
+    case CBM_PROTO_E_FORCED_OPEN:
+        set_state(known, CBM_CORE_FORCED_OPEN, retry_after_ms ? retry_after_ms * CBM_NS_PER_MS : -1, now_ns);
+        break;
     case CBM_PROTO_E_HALF_OPEN_FULL: set_state(known, CBM_CORE_HALF_OPEN, 0, now_ns); break;
     default: break;
     }
@@ -63,10 +75,12 @@ static void learn_reset_all(cbm_client *client, int64_t now_ns)
         set_state(&breaker->known, CBM_CORE_CLOSED, 0, now_ns);
 }
 
-/* Breakers are gone: those of the handles are to be made again, with their policies, and start anew. */
-static void learn_removal(cbm_client *client)
+/* Breakers are gone (pattern NULL: all): those of the handles are to be made again, with their policies, and start anew. */
+static void learn_removal(cbm_client *client, const char *pattern)
 {
     for (cbm_breaker *breaker = client->registry.first; breaker; breaker = breaker->following) {
+        if (pattern && !cbm_core_name_matches(pattern, breaker->name))
+            continue;
         breaker->attached = 0;
         breaker->known = (cbm_known){0};
     }
@@ -88,7 +102,7 @@ void cbm_known_learn(cbm_client *client, cbm_breaker *breaker, const cbm_request
     } else if (request->op == CBM_OP_RESET_ALL) {
         learn_reset_all(client, now_ns);
     } else if (request->op == CBM_OP_RESET_MANAGER || request->op == CBM_OP_REMOVE) {
-        learn_removal(client);
+        learn_removal(client, request->op == CBM_OP_REMOVE ? request->pattern : NULL);
     } else if (breaker) {
         switch (reply->kind) {
         case CBM_REPLY_STATUS: learn_status(&breaker->known, &reply->data.status, now_ns); break;
@@ -106,6 +120,7 @@ static void adopt(cbm_client *client, const cbm_breaker *breaker, int64_t now_ns
 {
     const cbm_known *known = &breaker->known;
     cbm_core_policy_request policy = breaker->policy;
+    cbm_core_state state = known->state_known ? known->state : CBM_CORE_CLOSED;
     int64_t retry_after_ns = 0;
 
     if (known->policy_known)
@@ -114,8 +129,9 @@ static void adopt(cbm_client *client, const cbm_breaker *breaker, int64_t now_ns
         retry_after_ns = -1;
     else if (known->state_known && known->retry_at_ns > now_ns)
         retry_after_ns = known->retry_at_ns - now_ns;
-    cbm_core_adopt(client->local.manager, breaker->name, &policy, known->state_known ? known->state : CBM_CORE_CLOSED,
-                   retry_after_ns, now_ns);
+    else if (state == CBM_CORE_FORCED_OPEN)
+        state = CBM_CORE_CLOSED; /* it was so for a time, which is over */
+    cbm_core_adopt(client->local.manager, breaker->name, &policy, state, retry_after_ns, now_ns);
 }
 
 void cbm_known_prepare(cbm_client *client, cbm_breaker *breaker, int64_t now_ns)

@@ -86,6 +86,125 @@ Test(client_stand_in, under_local_everything_that_looks_and_steers_works_on_the_
     fake_broker_stop(broker);
 }
 
+Test(client_stand_in, breakers_that_are_removed_take_nothing_from_what_is_known_of_the_others)
+{
+    fake_broker *broker = fake_broker_start(know_some_states, NULL);
+    cbm_client *client = open_client(fake_broker_address(broker), CBM_LOCAL);
+    cbm_breaker *opened = get_breaker(client, "opened", NULL), *forced = get_breaker(client, "forced", NULL);
+
+    cr_assert_eq(call_with(opened, CBM_SUCCESS), CBM_E_OPEN);
+    cr_assert_eq(call_with(forced, CBM_SUCCESS), CBM_E_FORCED_OPEN);
+    cr_assert_eq(cbm_remove(client, "for*", NULL), 0);
+    fake_broker_go_away(broker);
+    cr_assert_eq(call_with(opened, CBM_SUCCESS), CBM_E_OPEN);
+    cr_assert_eq(call_with(forced, CBM_SUCCESS), 0, "it starts anew");
+    cbm_close(client);
+    fake_broker_stop(broker);
+}
+
+/* A broker that has forced each breaker open for 40 ms more, or found it OPEN until the end of time. */
+static void know_ends(fake_peer *peer)
+{
+    if (!fake_greet(peer))
+        return;
+    while (fake_receive(peer)) {
+        bool forced = strncmp(peer->request.name, "forced", 6) == 0;
+        cbm_reply reply;
+
+        fake_ordinary(peer, &reply);
+        if (peer->request.op == CBM_OP_GET && strcmp(peer->request.name, "forced by refusal") != 0) {
+            reply.data.get.status.state = forced ? CBM_CORE_FORCED_OPEN : CBM_CORE_OPEN;
+            reply.data.get.status.retry_after_ns = forced ? 40 * 1000000 : INT64_MAX - 1000000000;
+        } else if (peer->request.op == CBM_OP_CALL_BEGIN) {
+            cbm_reply_fail(&reply, CBM_PROTO_E_FORCED_OPEN, NULL);
+            reply.has_retry_after = true;
+            reply.retry_after_ms = 40;
+        }
+        fake_answer_to(peer, peer->id, &reply);
+        cbm_reply_deinit(&reply);
+    }
+}
+
+static bool passes_in_the_end(cbm_breaker *breaker)
+{
+    int64_t end_ms = test_clock_ms() + PATIENCE_MS;
+
+    while (call_with(breaker, CBM_SUCCESS)) {
+        if (test_clock_ms() > end_ms)
+            return false;
+        sleep_ms(5);
+    }
+    return true;
+}
+
+Test(client_stand_in, what_was_forced_open_for_a_time_is_so_no_longer_while_the_broker_is_away)
+{
+    fake_broker *broker = fake_broker_start(know_ends, NULL);
+    cbm_client *client = open_client(fake_broker_address(broker), CBM_LOCAL);
+    cbm_breaker *early = get_breaker(client, "forced early", NULL), *late = get_breaker(client, "forced late", NULL);
+    cbm_breaker *refused = get_breaker(client, "forced by refusal", NULL);
+
+    cr_assert_eq(call_with(refused, CBM_SUCCESS), CBM_E_FORCED_OPEN);
+    fake_broker_go_away(broker);
+    cr_assert(passes_in_the_end(early));
+    cr_assert(passes_in_the_end(refused));
+    sleep_ms(60); /* it ends before the manager in the process hears of the breaker */
+    cr_assert(passes_in_the_end(late));
+    cbm_close(client);
+    fake_broker_stop(broker);
+}
+
+Test(client_stand_in, an_end_beyond_all_time_stays_in_the_future)
+{
+    fake_broker *broker = fake_broker_start(know_ends, NULL);
+    cbm_client *client = open_client(fake_broker_address(broker), CBM_LOCAL);
+    cbm_breaker *open = get_breaker(client, "open", NULL);
+
+    fake_broker_go_away(broker);
+    cr_assert_eq(call_with(open, CBM_SUCCESS), CBM_E_OPEN);
+    cbm_close(client);
+    fake_broker_stop(broker);
+}
+
+/* A broker that has no room for "refused", as anybody's get, begin or report finds. */
+static void refuse_one(fake_peer *peer)
+{
+    if (!fake_greet(peer))
+        return;
+    while (fake_receive(peer)) {
+        cbm_reply reply;
+
+        fake_ordinary(peer, &reply);
+        if (peer->request.op == CBM_OP_GET && strcmp(peer->request.name, "refused") == 0)
+            cbm_reply_fail(&reply, CBM_PROTO_E_FULL, NULL);
+        fake_answer_to(peer, peer->id, &reply);
+        cbm_reply_deinit(&reply);
+    }
+}
+
+Test(client_stand_in, a_breaker_that_the_broker_has_no_room_for_keeps_no_counts_of_others_back)
+{
+    fake_broker *broker = fake_broker_start(refuse_one, NULL);
+    cbm_client *client = open_client(fake_broker_address(broker), CBM_LOCAL);
+    cbm_breaker *first, *second;
+    int gets;
+
+    fake_broker_go_away(broker);
+    first = get_breaker(client, "taken", NULL);
+    second = get_breaker(client, "refused", NULL);
+    cr_assert_eq(call_with(first, CBM_FAILURE), 0);
+    cr_assert_eq(call_with(second, CBM_TIMEOUT), 0);
+    fake_broker_restart(broker, refuse_one);
+    cr_assert(await_broker(client));
+    cr_assert_eq(cbm_ping(client), 0);
+    cr_assert_eq(fake_broker_late(broker, CBM_CORE_FAILURE), 1);
+    gets = fake_broker_count(broker, CBM_OP_GET);
+    cr_assert_eq(cbm_ping(client), 0);
+    cr_assert_eq(fake_broker_count(broker, CBM_OP_GET), gets, "it is not asked for again and again");
+    cbm_close(client);
+    fake_broker_stop(broker);
+}
+
 Test(client_stand_in, counts_of_an_absence_go_over_once_when_the_broker_is_back)
 {
     fake_broker *broker = fake_broker_start(fake_serve_well, NULL);
