@@ -77,6 +77,8 @@ static void walk_all(const char *policy, const step *prefix, int prefix_count)
 
 static const step to_open[] = {{.kind = STEP_OBSERVE, .outcome = CBM_CORE_FAILURE, .duration_ms = -1},
                                {.kind = STEP_OBSERVE, .outcome = CBM_CORE_FAILURE, .duration_ms = -1}};
+static const step to_metrics_only[] = {{.kind = STEP_CONTROL, .control = CBM_CORE_CONTROL_METRICS_ONLY, .ms = 40},
+                                       {.kind = STEP_BEGIN, .ms = -1, .holder = 1}};
 static const step to_half_open[] = {{.kind = STEP_OBSERVE, .outcome = CBM_CORE_FAILURE, .duration_ms = -1},
                                     {.kind = STEP_OBSERVE, .outcome = CBM_CORE_FAILURE, .duration_ms = -1},
                                     {.kind = STEP_ADVANCE_TO, .offset_ns = 0},
@@ -118,6 +120,18 @@ Test(every_sequence, from_half_open_where_abandoned_permits_are_released)
 {
     walk_all("rule=failures failure_threshold=2 window_s=1 on_abandon=release half_open_max_wait_ms=8 " PROBES,
              to_half_open, 4);
+}
+
+Test(every_sequence, from_closed_under_a_time_window)
+{
+    walk_all("rule=time_window window_s=2 minimum_calls=2 failure_rate=60 timeout_ms=700 half_open_calls=2 "
+             "permit_lease_ms=300 expire_after_s=0",
+             NULL, 0);
+}
+
+Test(every_sequence, from_metrics_only)
+{
+    walk_all("failure_threshold=2 failure_spacing_ms=5 " PROBES, to_metrics_only, 2);
 }
 
 Test(every_sequence, from_half_open_under_a_count_window)
