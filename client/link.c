@@ -9,6 +9,7 @@
 
 #define AWAY_FIRST_NS (100 * CBM_NS_PER_MS)
 #define AWAY_LONGEST_NS (5 * CBM_NS_PER_S)
+#define OUT_USUAL ((size_t)4096) /* a begin and a report with all that they may carry fit */
 
 static int init_gate(cbm_link *link)
 {
@@ -142,6 +143,7 @@ static int encode_hello(cbm_link *link)
     cbm_request request = {.op = CBM_OP_INFO};
 
     cbm_buffer_clear(&link->out);
+    cbm_buffer_reserve(&link->out, OUT_USUAL); /* the calls on this connection then allocate nothing */
     return cbm_request_encode(&request, &link->out);
 }
 

@@ -11,8 +11,8 @@
 #include "random.h"
 #include "sp.h"
 
-#define READ_SIZE ((size_t)4096)          /* asked for at least, in one read */
-#define KEPT_CAPACITY ((size_t)64 * 1024) /* a buffer that grew beyond this for one reply is given back */
+#define READ_SIZE ((size_t)4096)          /* room for one read, at least: any reply but a page fits */
+#define KEPT_CAPACITY ((size_t)64 * 1024) /* what a buffer grew beyond this for one reply is given back */
 #define TIMEOUT_SLACK_NS                                                                                               \
     (INT64_C(1) * CBM_NS_PER_MS) /* a socket timeout this near is not set anew: saves a system call */
 #define ID_MASK (~CBM_SP_ID_BIT)
@@ -28,13 +28,15 @@ void cbm_transport_close(cbm_transport *transport)
     if (transport->fd >= 0)
         close(transport->fd);
     transport->fd = -1;
-    cbm_buffer_deinit(&transport->in);
+    cbm_buffer_clear(&transport->in); /* the memory serves the next connection */
+    cbm_buffer_trim(&transport->in, KEPT_CAPACITY);
     transport->frame_size = 0;
 }
 
 void cbm_transport_deinit(cbm_transport *transport)
 {
     cbm_transport_close(transport);
+    cbm_buffer_deinit(&transport->in);
 }
 
 bool cbm_transport_is_open(const cbm_transport *transport)
@@ -212,10 +214,10 @@ cbm_transport_result cbm_transport_send(cbm_transport *transport, const void *bo
 static cbm_transport_result read_more(cbm_transport *transport, size_t needed, int64_t deadline_ns)
 {
     cbm_buffer *in = &transport->in;
-    size_t missing = needed > in->size ? needed - in->size : 0;
+    size_t missing = needed > in->size ? needed - in->size : 1;
     ssize_t got;
 
-    if (cbm_buffer_reserve(in, missing > READ_SIZE ? missing : READ_SIZE))
+    if (in->capacity - in->size < missing && cbm_buffer_reserve(in, missing > READ_SIZE ? missing : READ_SIZE))
         return close_as(transport, CBM_TRANSPORT_NOMEM);
     for (;;) {
         if (!arm_receive(transport, deadline_ns))
@@ -262,8 +264,7 @@ static void drop_frame(cbm_transport *transport)
 
     cbm_buffer_consume(in, transport->frame_size);
     transport->frame_size = 0;
-    if (in->size == 0 && in->capacity > KEPT_CAPACITY)
-        cbm_buffer_deinit(in);
+    cbm_buffer_trim(in, KEPT_CAPACITY);
 }
 
 /* Whether a request of that id was sent on this connection before `id`. */

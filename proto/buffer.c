@@ -49,6 +49,19 @@ int cbm_buffer_reserve(cbm_buffer *buffer, size_t more)
     return 0;
 }
 
+void cbm_buffer_trim(cbm_buffer *buffer, size_t capacity)
+{
+    uint8_t *data;
+
+    if (buffer->size > 0 || buffer->capacity <= capacity)
+        return;
+    data = realloc(buffer->data, capacity);
+    if (!data)
+        return;
+    buffer->data = data;
+    buffer->capacity = capacity;
+}
+
 int cbm_buffer_append(cbm_buffer *buffer, const void *bytes, size_t size)
 {
     int error = cbm_buffer_reserve(buffer, size);

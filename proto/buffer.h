@@ -16,7 +16,8 @@ typedef struct cbm_buffer {
 
 void cbm_buffer_init(cbm_buffer *buffer, size_t limit);
 void cbm_buffer_deinit(cbm_buffer *buffer);
-void cbm_buffer_clear(cbm_buffer *buffer); /* empty and without error; keeps the memory */
+void cbm_buffer_clear(cbm_buffer *buffer);                 /* empty and without error; keeps the memory */
+void cbm_buffer_trim(cbm_buffer *buffer, size_t capacity); /* gives back what an empty one holds beyond `capacity` */
 int cbm_buffer_append(cbm_buffer *buffer, const void *bytes, size_t size);
 int cbm_buffer_reserve(cbm_buffer *buffer, size_t more); /* room for `more` bytes behind size */
 /*

@@ -8,12 +8,27 @@
 #include "fault.h"
 #include "utf8.h"
 
-#define ZONE_CHUNK 2048 /* bytes; the objects of a usual request fit */
+#define ZONE_CHUNK 8192 /* bytes at least of each allocation, where the document's own room is not enough */
 /*
  * An object takes 24 bytes in msgpack-c's tree but as little as one on the wire. No message needs so many: the largest is
  * a page of 256 state dicts of some 200 objects each.
  */
 #define OBJECTS_MAX ((size_t)128 * 1024)
+
+/* Of msgpack_zone_init, which would allocate the first chunk: here that is the document's own. A zone without a head owns nothing. */
+static void zone_open(cbm_document *document)
+{
+    document->zone = (msgpack_zone){
+        .chunk_list = {.free = sizeof(document->room), .ptr = document->room},
+        .chunk_size = ZONE_CHUNK,
+    };
+}
+
+void cbm_document_close(cbm_document *document)
+{
+    if (document->zone.chunk_list.head)
+        msgpack_zone_destroy(&document->zone);
+}
 
 int cbm_document_open(cbm_document *document, const void *bytes, size_t size, size_t size_max, cbm_fault *fault)
 {
@@ -27,20 +42,14 @@ int cbm_document_open(cbm_document *document, const void *bytes, size_t size, si
     wrong = cbm_msgpack_check(bytes, size, OBJECTS_MAX);
     if (wrong)
         return cbm_fault_set(fault, CBM_PROTO_E_INVALID, NULL, "%s", wrong);
-    if (!msgpack_zone_init(&document->zone, ZONE_CHUNK))
-        return cbm_fault_set(fault, CBM_PROTO_E_NOMEM, NULL, "%s", cbm_proto_error_sentence(CBM_PROTO_E_NOMEM));
+    zone_open(document);
     result = msgpack_unpack(bytes, size, &offset, &document->zone, &document->root);
     if (result == MSGPACK_UNPACK_SUCCESS)
         return 0;
-    msgpack_zone_destroy(&document->zone);
+    cbm_document_close(document);
     if (result == MSGPACK_UNPACK_NOMEM_ERROR)
         return cbm_fault_set(fault, CBM_PROTO_E_NOMEM, NULL, "%s", cbm_proto_error_sentence(CBM_PROTO_E_NOMEM));
     return cbm_fault_set(fault, CBM_PROTO_E_INVALID, NULL, "the message is not msgpack");
-}
-
-void cbm_document_close(cbm_document *document)
-{
-    msgpack_zone_destroy(&document->zone);
 }
 
 static int compare_keys(const void *one, const void *other)

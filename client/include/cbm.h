@@ -209,7 +209,8 @@ typedef struct cbm_begin_options {
  * CBM_E_FORCED_OPEN, CBM_E_RATE_LIMITED; then cbm_permit_retry_after_ms() tells when to try again. When the broker cannot be
  * asked, or its answer is not understood, when_away decides: a permit without its word, CBM_E_AWAY (CBM_E_PROTOCOL), or the
  * in-process manager. CBM_E_UNTRUSTED in every mode. A breaker that is gone, or not known to a new broker, is created again with
- * the policy of its handle. Waits at most call_timeout_ms; allocates nothing.
+ * the policy of its handle. Waits at most call_timeout_ms. Allocates nothing, as a report does not: no more than the buffers of a
+ * first connection, and under CBM_LOCAL and `local:` what the in-process manager keeps of a breaker.
  */
 CBM_API int cbm_call_begin(cbm_breaker *breaker, cbm_permit *permit);
 CBM_API int cbm_call_begin_with(cbm_breaker *breaker, const cbm_begin_options *options, cbm_permit *permit);
