@@ -41,6 +41,8 @@ typedef struct cbm_peer {
 } cbm_peer;
 
 static void work(cbm_peer *peer);
+static void drop_rest(cbm_peer *peer);
+static void drop_large_input(cbm_peer *peer);
 
 /* ---- Life ------------------------------------------------------------------------------------------------------- */
 
@@ -72,25 +74,40 @@ static void end(cbm_peer *peer, const char *reason)
     nng_stream_free(peer->stream);
     nng_aio_free(peer->send_now);
     nng_aio_reap(peer->aio);
-    free(peer->rest);
-    if (peer->input != peer->small)
-        free(peer->input);
+    drop_rest(peer);
+    drop_large_input(peer);
     free(peer);
     cbm_registry_release(registry);
 }
 
 /* ---- Input ------------------------------------------------------------------------------------------------------ */
 
+static void drop_large_input(cbm_peer *peer)
+{
+    if (peer->input == peer->small)
+        return;
+    cbm_registry_give_memory(peer->registry, peer->input_capacity);
+    free(peer->input);
+    peer->input = peer->small;
+    peer->input_capacity = INPUT_SMALL;
+}
+
 /* Doubles: a peer that announces much and sends little takes little. */
 static bool input_grow(cbm_peer *peer)
 {
     bool is_small = peer->input == peer->small;
+    size_t taken = is_small ? 0 : peer->input_capacity;
     size_t doubled = is_small ? 2 * INPUT_SMALL : 2 * peer->input_capacity;
     size_t capacity = doubled > INPUT_SMALL && doubled < INPUT_MAX ? doubled : INPUT_MAX;
-    uint8_t *input = realloc(is_small ? NULL : peer->input, capacity);
+    uint8_t *input;
 
-    if (!input)
+    if (!cbm_registry_take_memory(peer->registry, capacity - taken))
         return false;
+    input = realloc(is_small ? NULL : peer->input, capacity);
+    if (!input) {
+        cbm_registry_give_memory(peer->registry, capacity - taken);
+        return false;
+    }
     if (is_small)
         memcpy(input, peer->small, peer->input_size);
     peer->input = input;
@@ -105,9 +122,7 @@ static void input_consume(cbm_peer *peer, size_t size)
     peer->input_size -= size;
     if (peer->input != peer->small && peer->input_size <= INPUT_SMALL) {
         memcpy(peer->small, from, peer->input_size);
-        free(peer->input);
-        peer->input = peer->small;
-        peer->input_capacity = INPUT_SMALL;
+        drop_large_input(peer);
     } else if (size) {
         memmove(peer->input, from, peer->input_size);
     }
@@ -159,17 +174,24 @@ static void send_rest(cbm_peer *peer)
 
 static bool keep_rest(cbm_peer *peer, const cbm_buffer *out, size_t sent)
 {
-    peer->rest_size = out->size - sent;
-    peer->rest_sent = 0;
-    peer->rest = malloc(peer->rest_size);
-    if (!peer->rest)
+    size_t size = out->size - sent;
+
+    if (!cbm_registry_take_memory(peer->registry, size))
         return false;
+    peer->rest = malloc(size);
+    if (!peer->rest) {
+        cbm_registry_give_memory(peer->registry, size);
+        return false;
+    }
+    peer->rest_size = size;
+    peer->rest_sent = 0;
     memcpy(peer->rest, out->data + sent, peer->rest_size);
     return true;
 }
 
 static void drop_rest(cbm_peer *peer)
 {
+    cbm_registry_give_memory(peer->registry, peer->rest_size);
     free(peer->rest);
     peer->rest = NULL;
     peer->rest_size = peer->rest_sent = 0;
@@ -219,6 +241,9 @@ static bool answer(cbm_peer *peer, const cbm_sp_frame *frame, cbm_scratch *scrat
     if (!cbm_dispatch(peer->engine, &peer->caller, frame->body, frame->body_size, scratch))
         return false;
     header_size = cbm_sp_frame_write(header, frame->backtrace, frame->backtrace_size, scratch->body.size);
+    /* For both: what is in `out` is sent, also when the peer ends, so half a frame must not be in it. */
+    if (cbm_buffer_reserve(&scratch->out, header_size + scratch->body.size) != 0)
+        return false;
     cbm_buffer_append(&scratch->out, header, header_size);
     return cbm_buffer_append(&scratch->out, scratch->body.data, scratch->body.size) == 0;
 }

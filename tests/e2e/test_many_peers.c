@@ -178,6 +178,54 @@ Test(many_peers, a_peer_that_never_reads_its_answers_is_not_read_from_and_costs_
     broker_free(b);
 }
 
+/* Breakers whose states are as long in JSON as they can be: 256 of them are nearly the largest reply. */
+static void make_long_states(const char *address)
+{
+    char name[2 * 124 + 1], text[2 * 256 + 1], command[2 * sizeof text + sizeof name + 64];
+    int fd = raw_greeted(address);
+    for (size_t at = 0; at + 1 < sizeof text; at += 2)
+        memcpy(text + at, "\\\"", 3);
+    memcpy(name, text, sizeof name);
+    name[sizeof name - 1] = '\0';
+    for (int i = 0; i < 256; i++) {
+        snprintf(command, sizeof command, "call_report \"%s%03d\" outcome=failure error_text=\"%s\"", name, i, text);
+        json_decref(ask_on(fd, command));
+        snprintf(command, sizeof command, "force_open \"%s%03d\" reason=\"%s\"", name, i, text);
+        json_decref(ask_on(fd, command));
+    }
+    close(fd);
+}
+
+Test(many_peers, that_take_no_replies_cost_no_more_memory_than_all_together_may)
+{
+    enum { GREEDY = 420, TOGETHER_MAX_KIB = 128 * 1024, OVERHEAD_MAX_KIB = 40 * 1024 };
+    broker *b = broker_start_unlimited();
+    count_goal before = {b, broker_descriptors(b)};
+    make_long_states(b->address);
+    worker *w = worker_start(b->address);
+    size_t rss_kib = broker_rss_kib(b);
+    uint8_t frame[64];
+    size_t size = raw_frame(frame, 1, "states limit=256", 16);
+    int greedy[GREEDY];
+    for (int i = 0; i < GREEDY; i++) {
+        greedy[i] = raw_greeted(b->address);
+        cr_assert(raw_send(greedy[i], frame, size));
+    }
+    cr_assert(worker_progresses(w));
+    /* Who asks now, and takes what comes, is served. */
+    json_t *answer = ask(b->address, "ping");
+    cr_assert(json_is_true(json_object_get(answer, "success")));
+    json_decref(answer);
+    if (!broker_is_sanitized())
+        cr_assert_leq(broker_rss_kib(b), rss_kib + TOGETHER_MAX_KIB + OVERHEAD_MAX_KIB, "%zu KiB, %zu before",
+                      broker_rss_kib(b), rss_kib);
+    for (int i = 0; i < GREEDY; i++)
+        close(greedy[i]);
+    cr_assert_eq(worker_stop(w), 0);
+    cr_assert(wait_until(descriptors_are_back, &before, HARNESS_DEADLINE_MS), "%d", broker_descriptors(b));
+    broker_free(b);
+}
+
 Test(many_peers, requests_that_never_end_cost_their_memory_only_while_their_peers_stay)
 {
     enum { PEERS = 100, ROUNDS = 6, BODY = 64 * 1024 };
