@@ -15,7 +15,7 @@
  */
 #define OBJECTS_MAX ((size_t)128 * 1024)
 
-/* Of msgpack_zone_init, which would allocate the first chunk: here that is the document's own. A zone without a head owns nothing. */
+/* As msgpack_zone_init, which would allocate the first chunk: here it is the document's own. A zone without a head owns nothing. */
 static void zone_open(cbm_document *document)
 {
     document->zone = (msgpack_zone){

@@ -10,8 +10,8 @@
 
 #include "codec.h"
 
-#define CBM_DOCUMENT_ROOM                                                                                              \
-    4096 /* bytes; the objects of all messages but pages and large arrays fit: those allocate nothing */
+/* Bytes. The objects of all messages but pages and large arrays fit: those messages are read without an allocation. */
+#define CBM_DOCUMENT_ROOM 4096
 
 typedef struct cbm_document {
     msgpack_zone zone; /* of objects: in `room`, and allocated where that is not enough */
@@ -19,7 +19,10 @@ typedef struct cbm_document {
     _Alignas(max_align_t) char room[CBM_DOCUMENT_ROOM];
 } cbm_document;
 
-/* A document stays where it was opened. 0 with a document to be closed, or the fault's error (bad_request, no_memory, too_large) and nothing to close. */
+/*
+ * 0 with a document to be closed, which stays where it is until then; or the fault's error (bad_request, no_memory, too_large) and
+ * nothing to close.
+ */
 int cbm_document_open(cbm_document *document, const void *bytes, size_t size, size_t size_max, cbm_fault *fault);
 void cbm_document_close(cbm_document *document);
 
