@@ -68,8 +68,10 @@ void cbm_link_renew(cbm_link *link)
 int cbm_link_enter(cbm_link *link, int64_t deadline_ns)
 {
     struct timespec deadline = cbm_clock_timespec(deadline_ns);
+    int cancel_state;
     int error = 0;
 
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel_state);
     pthread_mutex_lock(&link->lock);
     for (;;) {
         if (link->away_step_ns && cbm_clock_ns() < link->away_until_ns) {
@@ -89,15 +91,22 @@ int cbm_link_enter(cbm_link *link, int64_t deadline_ns)
     if (error && !link->busy)
         pthread_cond_signal(&link->freed);
     pthread_mutex_unlock(&link->lock);
+    if (error)
+        pthread_setcancelstate(cancel_state, NULL);
+    else
+        link->cancel_state = cancel_state;
     return error;
 }
 
 void cbm_link_leave(cbm_link *link)
 {
+    int cancel_state = link->cancel_state;
+
     pthread_mutex_lock(&link->lock);
     link->busy = false;
     pthread_cond_signal(&link->freed);
     pthread_mutex_unlock(&link->lock);
+    pthread_setcancelstate(cancel_state, NULL);
 }
 
 static void note_answer(cbm_link *link)

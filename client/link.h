@@ -31,6 +31,7 @@ typedef struct cbm_link {
     atomic_bool answered; /* the last attempt was */
 
     /* The rest belongs to the thread that is in. */
+    int cancel_state; /* as it was: meanwhile the thread cannot be cancelled, or nobody would ever get in again */
     cbm_transport transport;
     cbm_buffer out; /* the request being sent */
     cbm_orphans orphans;

@@ -174,6 +174,49 @@ Test(client_threads, threads_that_wait_together_for_a_hung_broker_wait_one_deadl
     fake_broker_stop(broker);
 }
 
+/* Answers everything but begins. */
+static void swallow_begins(fake_peer *peer)
+{
+    if (!fake_greet(peer))
+        return;
+    while (fake_receive(peer))
+        if (peer->request.op != CBM_OP_CALL_BEGIN)
+            fake_answer(peer);
+}
+
+static void *begin_until_cancelled(void *context)
+{
+    cbm_permit permit;
+
+    for (;;) {
+        cbm_call_begin(context, &permit);
+        pthread_testcancel();
+    }
+    return NULL;
+}
+
+Test(client_threads, a_thread_that_is_cancelled_in_a_call_shuts_nobody_out)
+{
+    fake_broker *broker = fake_broker_start(swallow_begins, NULL);
+    cbm_client *client = open_hurried(fake_broker_address(broker), CBM_FAIL_CLOSED);
+    cbm_breaker *breaker = get_breaker(client, "ha_api", NULL);
+    int64_t end_ms = test_clock_ms() + PATIENCE_MS;
+    pthread_t threads[2]; /* one waits for the broker, the other for the first */
+
+    for (int i = 0; i < 2; i++)
+        cr_assert_eq(pthread_create(&threads[i], NULL, begin_until_cancelled, breaker), 0);
+    while (fake_broker_count(broker, CBM_OP_CALL_BEGIN) == 0 && test_clock_ms() < end_ms)
+        sleep_ms(1);
+    sleep_ms(CALL_TIMEOUT_MS / 5);
+    for (int i = 0; i < 2; i++)
+        pthread_cancel(threads[i]);
+    for (int i = 0; i < 2; i++)
+        pthread_join(threads[i], NULL);
+    cr_assert(await_broker(client));
+    cbm_close(client);
+    fake_broker_stop(broker);
+}
+
 /* ---- Signals ------------------------------------------------------------------------------------------------------------------ */
 
 static atomic_int interruptions;
