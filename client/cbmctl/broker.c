@@ -24,6 +24,11 @@ int broker_open(const cli_options *options, cbm_when_away when_away, cbm_client 
     return error;
 }
 
+bool broker_is_local(const cbm_client *client)
+{
+    return strcmp(cbm_address(client), "local:") == 0;
+}
+
 void broker_command(const cli_options *options, command_text *text, const char *operation)
 {
     command_text_init(text, operation);
@@ -81,8 +86,8 @@ int broker_failed(const cbm_client *client, const cli_options *options, int erro
     const char *what = said != NULL ? said : cbm_strerror(error);
     if (error == CBM_E_AWAY)
         say("%s: %s", what, cbm_address(client));
-    else if (error == CBM_E_UNSUPPORTED && strcmp(cbm_address(client), "local:") == 0)
-        say("local: is a manager inside one process, there is no broker to ask");
+    else if (error == CBM_E_UNSUPPORTED && broker_is_local(client))
+        say(BROKER_IS_LOCAL);
     else
         say("%s%s%s", subject != NULL ? subject : "", subject != NULL ? ": " : "", what);
     if (options->json)
@@ -173,6 +178,10 @@ int broker_state(cbm_client *client, const cli_options *options, const char *nam
     *state = NULL;
     if (pattern == NULL)
         return CBM_E_NOMEM;
+    if (!cbm_core_name_valid(name, strlen(name))) { /* "" would ask for all */
+        free(pattern);
+        return CBM_E_INVALID;
+    }
     for (char *c = pattern; *c != '\0'; c++) {
         if (strchr("*?[]\\", *c) != NULL)
             *c = '?';

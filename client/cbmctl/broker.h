@@ -10,6 +10,9 @@
 
 /* Opens the client. 0, or the cbm_error after having said what is wrong. */
 int broker_open(const cli_options *options, cbm_when_away when_away, cbm_client **client);
+/* Whether the address is that of the manager inside this process, which nobody shares. */
+bool broker_is_local(const cbm_client *client);
+#define BROKER_IS_LOCAL "local: is a manager inside one process, there is no broker to ask"
 
 /* Starts a text command that carries the correlation id of the options. */
 void broker_command(const cli_options *options, command_text *text, const char *operation);

@@ -136,6 +136,17 @@ static run_permission after_error(const run_options *run, cbm_client *client, in
     return permission;
 }
 
+/* A manager that ends with us protects nothing. */
+static run_permission without_broker(const run_options *run, int *exit_code)
+{
+    if (!run->fail_closed)
+        return unprotected(run, BROKER_IS_LOCAL);
+    *exit_code = CBMCTL_AWAY;
+    if (!run->quiet)
+        say("%s: not run, %s", run->name, BROKER_IS_LOCAL);
+    return REFUSED;
+}
+
 static run_permission take_permit(const run_options *run, cbm_client *client, cbm_permit *permit, int *exit_code)
 {
     cbm_policy policy;
@@ -143,6 +154,8 @@ static run_permission take_permit(const run_options *run, cbm_client *client, cb
     cbm_get_options get = {.size = sizeof(get), .correlation_id = run->common->correlation_id};
     cbm_begin_options begin = {
         .size = sizeof(begin), .correlation_id = run->common->correlation_id, .lease_ms = lease_ms(run)};
+    if (broker_is_local(client))
+        return without_broker(run, exit_code);
     policy_options_to_client(&run->policy, &policy);
     int error = cbm_get_with(client, run->name, &policy, &get, &breaker);
     if (error != 0)

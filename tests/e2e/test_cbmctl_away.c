@@ -49,6 +49,21 @@ Test(cbmctl_away, fail_closed_runs_nothing_without_a_broker)
     program_result_deinit(&result);
 }
 
+Test(cbmctl_away, the_manager_of_this_process_alone_is_no_broker)
+{
+    program_result result;
+    cbmctl_run(&result, "local:", ARGS("run", "api", "--", "sh", "-c", "echo ran; exit 3"));
+    cr_assert_eq(result.status, 3);
+    cr_assert_str_eq(result.out, "ran\n");
+    cr_assert(has(result.err, "without protection"));
+    program_result_deinit(&result);
+    cbmctl_run(&result, "local:", ARGS("run", "api", "--fail-closed", "--", "echo", "ran"));
+    cr_assert_eq(result.status, 69);
+    cr_assert_str_eq(result.out, "");
+    cr_assert(has(result.err, "local:"));
+    program_result_deinit(&result);
+}
+
 Test(cbmctl_away, a_report_that_cannot_be_delivered_is_warned_of_and_changes_no_status)
 {
     broker *b = broker_start_unlimited();

@@ -307,6 +307,14 @@ Test(cbmctl_reading, check_passes_what_is_unknown_and_creates_nothing)
     broker_free(b);
 }
 
+Test(cbmctl_reading, check_refuses_what_can_be_no_name)
+{
+    broker *b = broker_start_unlimited();
+    cr_assert_eq(cbmctl_status(b->address, ARGS("check", "")), 64, "an empty variable is no breaker that is well");
+    cr_assert_eq(cbmctl_status(b->address, ARGS("check", "a\nb")), 64);
+    broker_free(b);
+}
+
 Test(cbmctl_reading, check_without_a_broker_passes_with_a_warning_unless_told_otherwise)
 {
     program_result result;
