@@ -1,6 +1,7 @@
 #include "transport.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/uio.h>
@@ -160,6 +161,19 @@ static uint32_t take_id(cbm_transport *transport)
     return id | CBM_SP_ID_BIT;
 }
 
+/* Never a standard descriptor: what a program that has closed them writes there would go to the broker. */
+static int new_socket(void)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int higher;
+
+    if (fd < 0 || fd > STDERR_FILENO)
+        return fd;
+    higher = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    close(fd);
+    return higher;
+}
+
 cbm_transport_result cbm_transport_open(cbm_transport *transport, const cbm_endpoint *endpoint, const void *body,
                                         size_t size, int64_t deadline_ns, uint32_t *id)
 {
@@ -169,7 +183,7 @@ cbm_transport_result cbm_transport_open(cbm_transport *transport, const cbm_endp
     cbm_transport_result result;
     size_t sent;
 
-    transport->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    transport->fd = new_socket();
     if (transport->fd < 0)
         return CBM_TRANSPORT_UNREACHABLE;
     transport->greeted = false;

@@ -373,3 +373,36 @@ Test(client_fork, a_library_that_was_loaded_and_unloaded_does_no_harm_at_a_fork)
         cr_assert_eq(status, 0);
     }
 }
+
+/* In a child: 0 when words on closed standard descriptors go nowhere. */
+static int write_to_closed_descriptors(const char *address)
+{
+    cbm_client *client;
+    int outcome = 0;
+
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        close(fd);
+    if (cbm_open(&client, address, NULL))
+        return 1;
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (write(fd, "words\n", 6) >= 0)
+            outcome = 2;
+    if (cbm_ping(client))
+        outcome = 3;
+    cbm_close(client);
+    return outcome;
+}
+
+Test(client_fork, a_connection_never_takes_the_place_of_a_closed_standard_descriptor)
+{
+    fake_broker *broker = fake_broker_start(fake_serve_well, NULL);
+    pid_t child = fork();
+    int status;
+
+    if (child == 0)
+        _exit(write_to_closed_descriptors(fake_broker_address(broker)));
+    cr_assert_eq(waitpid(child, &status, 0), child);
+    cr_assert(WIFEXITED(status));
+    cr_assert_eq(WEXITSTATUS(status), 0);
+    fake_broker_stop(broker);
+}
