@@ -67,6 +67,8 @@ static const msgpack_object_str *find_twin(const msgpack_object_map *map)
 {
     const msgpack_object_str *keys[CBM_KEYS_MAX];
 
+    if (map->size < 2)
+        return NULL;
     for (uint32_t i = 0; i < map->size; i++)
         keys[i] = &map->ptr[i].key.via.str;
     qsort(keys, map->size, sizeof(keys[0]), compare_keys);

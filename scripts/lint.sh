@@ -77,7 +77,10 @@ includes_of() {
 }
 
 # has_header FOLDER HEADER: the folder owns a header of that name
-has_header() { printf '%s\n' "${files[@]}" | grep -qE "^$1/(.*/)?$(basename "$2" | sed 's/\./\\./g')\$"; }
+has_header() {
+    # Not grep -q: it would end before printf does, and pipefail makes that a no.
+    printf '%s\n' "${files[@]}" | grep -E "^$1/(.*/)?$(basename "$2" | sed 's/\./\\./g')\$" >/dev/null
+}
 
 # server -> proto -> lib <- proto <- client; server and client never meet.
 check_arrows() {

@@ -128,8 +128,9 @@ run_stage() {
         # Whatever broke outside a test (a compiler, a missing program) is a failure too.
         [[ $failed -gt 0 ]] || failed=1
         result=FAILED
-        say "$name failed; the end of $logs/$name.log:"
-        tail -n 100 "$logs/$name.log" | sed 's/^/    | /'
+        say "$name failed; of $logs/$name.log, without what went well:"
+        grep -vE '^ *(Start +[0-9]+:|[0-9]+/[0-9]+ Test +#.* Passed )|^\[[0-9]+/[0-9]+\] (Building|Linking|Creating)' \
+            "$logs/$name.log" | tail -n 150 | sed 's/^/    | /'
     else
         grep -h 'tests passed,' "$logs/$name.log" || true
         if [[ $took_s -gt $budget_s ]]; then result="ok, over budget"; fi
@@ -146,10 +147,10 @@ run_all_stages() {
     stage_rows=("$(printf '%-10s %7s %7s %6d s %6d s  %s' set-up - - "$1" 150 ok)")
     run_stage release 240 "release build with warnings as errors, all tests but the sanitized ones"
     run_stage install 30 "programs built against the installed tree, with pkg-config and with CMake"
-    run_stage readme 60 "the commands and programs shown in README.md"
-    run_stage demo 60 "./dev demo"
-    run_stage clang 60 "the same sources through clang, warnings as errors"
-    run_stage asan 180 "all tests under AddressSanitizer and UndefinedBehaviorSanitizer"
+    run_stage readme 30 "the commands and programs shown in README.md"
+    run_stage demo 40 "./dev demo"
+    run_stage clang 90 "the same sources through clang, warnings as errors"
+    run_stage asan 210 "all tests under AddressSanitizer and UndefinedBehaviorSanitizer"
     run_stage tsan 90 "the stress programs under ThreadSanitizer"
     run_stage fuzz 90 "each fuzz target for ten seconds"
 
