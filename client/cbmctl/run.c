@@ -1,6 +1,7 @@
 /* cbmctl run: a command under a breaker. */
 #include <inttypes.h>
 #include <string.h>
+#include <sys/wait.h>
 
 #include "broker.h"
 #include "child.h"
@@ -187,18 +188,29 @@ static void report(const run_options *run, cbm_permit *permit, const run_verdict
         say("%s: the outcome could not be reported: %s", run->name, cbm_last_message());
 }
 
-static int run_command(const run_options *run, held_signals *signals, cbm_permit *permit)
+/* The signal that was sent to us, and that ended the command; 0: none. */
+static int ended_with_us(const child_result *result, const held_signals *signals)
+{
+    if (result->fork_error != 0 || result->exec_error != 0 || result->timed_out || !WIFSIGNALED(result->status))
+        return 0;
+    int number = WTERMSIG(result->status);
+    return sigismember(&signals->seen, number) == 1 ? number : 0;
+}
+
+static int run_command(const run_options *run, held_signals *signals, cbm_permit *permit, int *ended_by)
 {
     run_verdict verdict = {.outcome = CBM_IGNORED};
     child_result result = {0};
     int early = signals_drain(signals);
     if (early != 0) {
         verdict.exit_code = CBMCTL_SIGNALLED + early; /* asked to end before it began */
+        *ended_by = early;
     } else {
         child_options child = {
             .argv = run->command, .timeout_ms = run->timeout_ms, .kill_after_ms = run->kill_after_ms};
         child_run(&child, signals, &result);
         verdict = verdict_of(&result, &signals->seen, &run->success, &run->ignore);
+        *ended_by = ended_with_us(&result, signals);
         int error = result.fork_error != 0 ? result.fork_error : result.exec_error;
         if (error != 0)
             say("%s: %s", run->command[0], strerror(error));
@@ -240,7 +252,7 @@ int command_run(const cli_command *command, cli_options *options, int argc, char
     cbm_client *client = NULL;
     cbm_permit permit;
     held_signals signals;
-    int exit_code = CBMCTL_OK;
+    int exit_code = CBMCTL_OK, ended_by = 0;
     int error = broker_open(options, run.fail_closed ? CBM_FAIL_CLOSED : CBM_FAIL_OPEN, &client);
     if (error != 0)
         return exit_code_of(error);
@@ -251,7 +263,9 @@ int command_run(const cli_command *command, cli_options *options, int argc, char
     }
     run_permission permission = take_permit(&run, client, &permit, &exit_code);
     if (permission != REFUSED)
-        exit_code = run_command(&run, &signals, permission == PERMITTED ? &permit : NULL);
+        exit_code = run_command(&run, &signals, permission == PERMITTED ? &permit : NULL, &ended_by);
     cbm_close(client); /* the permit's holder: open until here */
+    if (ended_by != 0)
+        signals_end_self(ended_by);
     return exit_code;
 }

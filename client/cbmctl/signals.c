@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stddef.h>
+#include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -77,12 +78,24 @@ void signals_forward(const siginfo_t *info, pid_t command, pid_t target, bool sa
     kill(target, info->si_signo);
 }
 
+/* It waits in the queue until it is unblocked. */
+static void raise_held(int number)
+{
+    sigset_t one, before;
+    sigemptyset(&one);
+    sigaddset(&one, number);
+    raise(number);
+    if (sigprocmask(SIG_UNBLOCK, &one, &before) == 0)
+        sigprocmask(SIG_SETMASK, &before, NULL);
+}
+
+void signals_end_self(int number)
+{
+    prctl(PR_SET_DUMPABLE, 0L, 0L, 0L, 0L); /* the core would be ours */
+    raise_held(number);
+}
+
 void signals_stop_self(void)
 {
-    sigset_t stop, before;
-    sigemptyset(&stop);
-    sigaddset(&stop, SIGTSTP);
-    raise(SIGTSTP); /* waits in the queue until it is unblocked; where nobody could continue us, the kernel drops it */
-    if (sigprocmask(SIG_UNBLOCK, &stop, &before) == 0)
-        sigprocmask(SIG_SETMASK, &before, NULL);
+    raise_held(SIGTSTP); /* where nobody could continue us, the kernel drops it */
 }

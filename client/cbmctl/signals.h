@@ -32,6 +32,11 @@ int signals_drain(held_signals *signals);
  * terminal, which signals the whole group (same_group), or because it sent it itself.
  */
 void signals_forward(const siginfo_t *info, pid_t command, pid_t target, bool same_group);
+/*
+ * Ends this process by the signal that ended the command, so that who started us sees what it would see of the command: a shell's
+ * loop stops at Ctrl-C, systemd counts its SIGTERM as a clean end. Returns where that cannot be (process 1 of a container).
+ */
+void signals_end_self(int number);
 /* SIGTSTP came: stops this process too, until it is continued. */
 void signals_stop_self(void);
 

@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "cbmctl_program.h"
@@ -65,10 +66,14 @@ static void ended_by(int number)
 {
     broker *b = broker_start_unlimited();
     background command;
+    siginfo_t end;
     background_cbmctl(&command, BACKGROUND_NO_TERMINAL, b->address,
                       ARGS("run", "api", "failure_threshold=1", "--", "sh", "-c", "echo ready.; exec sleep 1000"));
     cr_assert(background_says(&command, "ready."));
     kill(command.pid, number);
+    cr_assert_eq(waitid(P_PID, (id_t)command.pid, &end, WEXITED | WNOWAIT), 0);
+    cr_assert_eq(end.si_code, CLD_KILLED, "a shell's loop stops, systemd sees a clean end");
+    cr_assert_eq(end.si_status, number);
     cr_assert_eq(background_end(&command), 128 + number);
     cr_assert_eq(cbmctl_statistic(b->address, "api", "ignored_calls"), 1);
     cr_assert_eq(cbmctl_statistic(b->address, "api", "failed_calls"), 0);
