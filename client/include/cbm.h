@@ -175,8 +175,8 @@ CBM_API const char *cbm_address(const cbm_client *client);
 CBM_API int cbm_connected(cbm_client *client);
 /*
  * The process's singleton: the spec's get_circuit_breaker_manager(). Opened at first use with the default address under
- * CBM_LOCAL, so that it works without a broker as the spec's in-process singleton does. Never NULL: when it cannot even be
- * allocated, a client in static storage answers CBM_E_NOMEM to everything. Not to be closed.
+ * CBM_LOCAL, so that it works without a broker as the spec's in-process singleton does. Never NULL: when there is no memory for it,
+ * or $CBM_ADDRESS is no address, a client in static storage answers CBM_E_NOMEM or CBM_E_ADDRESS to everything. Not to be closed.
  */
 CBM_API cbm_client *cbm_manager(void);
 
