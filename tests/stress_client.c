@@ -12,6 +12,7 @@
 
 #include "cbm.h"
 #include "fake_broker.h"
+#include "sanitizers.h"
 
 #define THREADS 6
 #define NAMES 20
@@ -136,7 +137,8 @@ int main(int argc, char **argv)
         struct timespec pause = {.tv_nsec = 20000000};
 
         nanosleep(&pause, NULL);
-        fork_once(&s);
+        if (TEST_FORKS_AMONG_THREADS)
+            fork_once(&s);
         if (rounds % 3 == 1)
             fake_broker_hang_up(broker);
         if (rounds % 10 == 5) {

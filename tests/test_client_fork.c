@@ -13,6 +13,7 @@
 
 #include "client_fixture.h"
 #include "fake_broker.h"
+#include "sanitizers.h"
 
 TestSuite(client_fork, .timeout = 60);
 
@@ -248,7 +249,7 @@ static void use_the_manager(void *client)
 
 Test(client_fork, forks_in_the_middle_of_other_threads_work_leave_the_childs_manager_whole)
 {
-    enum { THREADS = 3, CHILDREN = 60 };
+    enum { THREADS = 3, CHILDREN = TEST_FORKS_AMONG_THREADS ? 60 : 0 };
     crowd c = {.client = open_client("local:", CBM_FAIL_OPEN)};
     pthread_t threads[THREADS];
 
