@@ -256,6 +256,7 @@ void core_breaker_successes(core_shared *shared, core_breaker *breaker, uint32_t
     if (!core_state_records((cbm_core_state)breaker->state)) {
         return;
     }
+    at_ns = core_time_max(at_ns, breaker->rest->state_since_ns);
     core_rule_record_successes(&breaker->rule, policy, times, at_ns);
     /* What a time window held when they happened may have left it since: then they decide nothing any more. */
     if ((policy->rule == CBM_CORE_RULE_TIME_WINDOW && second_over) || !evaluate(shared, breaker, false, at_ns)) {

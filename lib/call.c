@@ -1,6 +1,8 @@
 /* The calls: begin, report, and both in one. Who is meant and whether the limiter lets it pass; breaker.c does the rest. */
 #include "manager.h"
 
+#include "times.h"
+
 /* ---- The two halves of a call --------------------------------------------------------------------------------------- */
 
 static int rate_limited(cbm_core_manager *manager, const char *name, const core_breaker *breaker, int64_t now_ns,
@@ -178,6 +180,7 @@ int cbm_core_successes_record(cbm_core_manager *manager, uint32_t slot, uint32_t
         return CBM_CORE_E_NOT_FOUND;
     }
     now_ns = core_manager_now(manager, at_ns);
+    at_ns = core_time_min(core_time_max(at_ns, 0), now_ns);
     core_breaker_settle(&manager->shared, breaker, at_ns);
     core_breaker_successes(&manager->shared, breaker, epoch, count, at_ns, now_ns);
     if (state != NULL) {

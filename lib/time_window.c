@@ -32,6 +32,11 @@ void core_time_window_clear(core_time_window *window)
     window->totals = (core_second){.second = 0};
 }
 
+static uint64_t at_most(uint64_t value, uint64_t limit)
+{
+    return value < limit ? value : limit;
+}
+
 static void add_to(core_second *second, uint64_t calls, uint64_t failures, uint64_t slow)
 {
     second->calls += calls;
@@ -91,10 +96,15 @@ static core_second *second_at(core_time_window *window, int64_t second)
 void core_time_window_add(core_time_window *window, uint64_t calls, uint64_t failures, uint64_t slow, int64_t at_ns)
 {
     core_second *second = second_at(window, at_ns / CBM_CORE_NS_PER_S);
+    uint64_t room;
 
-    if (second == NULL || calls > CALLS_A_SECOND_MAX - second->calls) {
+    if (second == NULL) {
         return;
     }
+    room = CALLS_A_SECOND_MAX - second->calls;
+    calls = at_most(calls, room);
+    failures = at_most(failures, room);
+    slow = at_most(slow, room);
     add_to(second, calls, failures, slow);
     add_to(&window->totals, calls, failures, slow);
 }
