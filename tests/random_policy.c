@@ -29,7 +29,7 @@ cbm_core_policy_request random_policy(cbm_core_rule rule)
     static const uint32_t timeouts[] = {10, 16, 1000};
     static const uint32_t leases[] = {0, 4, 10, 16, 5000};
     static const uint32_t waits[] = {0, 0, 4, 25, 3000};
-    static const uint32_t spacings[] = {0, 0, 3, 20};
+    static const uint32_t spacings[] = {0, 1, 3, 20};
     static const uint32_t factors[] = {1000, 1000, 1500, 2000, 10000};
     cbm_core_policy_request request = {0};
     cbm_core_policy_set_word(&request, cbm_core_policy_find("rule", 4), rules[rule], strlen(rules[rule]));

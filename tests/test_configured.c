@@ -176,6 +176,50 @@ Test(configured, leaves_out_what_is_asked_for_and_contradicts_it)
     cr_assert_eq(result.differing, bit("timeout_ms") | bit("timeout_max_ms"));
 }
 
+Test(configured, no_longer_brings_back_what_contradicted_it)
+{
+    given_section("rule=failures window_s=30");
+    cbm_core_get_result result = get("ha_api", "failure_threshold=50000 timeout_ms=1234");
+    cr_assert_eq(result.status.policy.failure_threshold, 5);
+    section = NULL;
+    cbm_core_reload(manager, now_ns);
+    cr_assert_eq(get("ha_api", NULL).status.policy.failure_threshold, 50000);
+    cr_assert_eq(get("ha_api", NULL).status.policy.timeout_ms, 1234);
+}
+
+Test(configured, no_longer_leaves_a_breaker_whatever_is_configured_by_hand)
+{
+    given_section("timeout_ms=5000");
+    get("ha_api", NULL);
+    cbm_core_policy_request request = policy_of("timeout_max_ms=10000"); /* less than timeout_ms without the section */
+    cr_assert_eq(cbm_core_configure(manager, "ha_api", &request, now_ns, NULL), 0);
+    section = NULL;
+    cbm_core_reload(manager, now_ns);
+    cbm_core_status now = get("ha_api", NULL).status;
+    cr_assert_eq(now.policy_source, CBM_CORE_SOURCE_CREATED);
+    cr_assert_eq(now.policy.timeout_ms, 60000);
+    cr_assert_eq(now.policy.timeout_max_ms, 3600000);
+}
+
+Test(configured, can_be_configured_by_hand_where_what_was_asked_for_is_left_out)
+{
+    given_section("rule=failures window_s=30");
+    get("ha_api", "failure_threshold=50000");
+    cbm_core_policy_request request = policy_of("jitter=0.5");
+    cr_assert_eq(cbm_core_configure(manager, "ha_api", &request, now_ns, NULL), 0);
+    cr_assert_eq(get("ha_api", NULL).status.policy.jitter_thousandths, 500);
+}
+
+Test(configured, does_not_make_sense_of_a_policy_that_a_begin_may_not_ask_for)
+{
+    given_section("timeout_ms=5000");
+    cbm_core_policy_request request = policy_of("timeout_max_ms=10000");
+    cbm_core_begin with_policy = {.policy = &request};
+    cbm_core_decision decision;
+    cr_assert_eq(cbm_core_call_begin(manager, "ha_api", &with_policy, now_ns, &decision), CBM_CORE_E_INVALID);
+    cr_assert_not(exists("ha_api"));
+}
+
 Test(configured, stands_over_what_was_configured_by_hand_and_over_the_next_reload)
 {
     given_section("failure_threshold=5");
@@ -240,6 +284,26 @@ Test(config_defaults, that_contradict_what_is_asked_for_are_left_out)
     cbm_core_get_result result = get("b", "timeout_ms=5000");
     cr_assert_eq(result.status.policy.timeout_ms, 5000);
     cr_assert_eq(result.status.policy.timeout_max_ms, 3600000);
+}
+
+Test(config_defaults, stand_beneath_a_section_that_contradicts_what_is_asked_for)
+{
+    section = "rule=failures window_s=30";
+    given_defaults("timeout_ms=2000");
+    cbm_core_get_result result = get("ha_api", "failure_threshold=50000");
+    cr_assert_eq(result.policy_source, CBM_CORE_SOURCE_CONFIG);
+    cr_assert_eq(result.status.policy.failure_threshold, 5);
+    cr_assert_eq(result.status.policy.timeout_ms, 2000);
+}
+
+Test(config_defaults, go_with_a_section_that_makes_sense_with_them_whatever_is_asked_for)
+{
+    section = "timeout_max_ms=10000";
+    given_defaults("timeout_ms=2000");
+    cbm_core_get_result result = get("ha_api", "timeout_ms=70000");
+    cr_assert_eq(result.policy_source, CBM_CORE_SOURCE_CONFIG);
+    cr_assert_eq(result.status.policy.timeout_ms, 2000);
+    cr_assert_eq(result.status.policy.timeout_max_ms, 10000);
 }
 
 Test(config_defaults, that_change_are_in_force_after_a_reload)

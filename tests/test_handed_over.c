@@ -262,3 +262,24 @@ Test(handed_over, successes_decide_nothing_else_under_a_time_window)
 {
     walk(CBM_CORE_RULE_TIME_WINDOW);
 }
+
+Test(handed_over, successes_of_an_epoch_that_time_has_ended_are_late)
+{
+    cbm_core_status before, after;
+    cr_assert_eq(cbm_core_manager_new(&manager, &(cbm_core_options){.no_rate_limit = true}), 0);
+    start(CBM_CORE_RULE_CONSECUTIVE);
+    cr_assert_eq(cbm_core_control_set(manager, names[HELD], CBM_CORE_CONTROL_DISABLE, NULL, 10, now_ns), 0);
+    before = status(HELD);
+    now_ns += 10 * CBM_CORE_NS_PER_MS;
+    cr_assert_eq(cbm_core_successes_record(manager, before.slot, before.slot_generation, before.epoch, 3, now_ns, NULL),
+                 0);
+    after = status(HELD);
+    cr_assert_eq(after.state, CBM_CORE_CLOSED);
+    cr_assert_eq(after.statistics.late_reports, 3);
+    cr_assert_eq(after.statistics.successful_calls, 3);
+    uint64_t removed;
+    cr_assert_eq(cbm_core_remove(manager, names[HELD], now_ns, &removed), 0);
+    cr_assert_eq(cbm_core_successes_record(manager, before.slot, before.slot_generation, before.epoch, 3, now_ns, NULL),
+                 CBM_CORE_E_NOT_FOUND);
+    cbm_core_manager_free(manager);
+}

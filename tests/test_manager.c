@@ -175,10 +175,14 @@ Test(get, has_a_begin_bring_the_policy_of_a_breaker_that_it_creates)
 
 /* ---- remove ---- */
 
-Test(remove_breakers, by_an_empty_pattern_is_refused)
+Test(remove_breakers, by_an_empty_pattern_or_a_huge_one_is_refused)
 {
     given("");
     uint64_t removed;
+    char pattern[514];
+    memset(pattern, '*', sizeof(pattern));
+    pattern[513] = '\0';
+    cr_assert_eq(cbm_core_remove(manager, pattern, now_ns, &removed), CBM_CORE_E_INVALID);
     cr_assert_eq(cbm_core_remove(manager, "", now_ns, &removed), CBM_CORE_E_INVALID);
     cr_assert(exists("a"));
 }

@@ -357,6 +357,7 @@ Test(policy, that_contradicts_itself_is_refused_with_the_field_to_blame)
     cr_assert_str_eq(blamed("timeout_ms=2000 timeout_max_ms=1999"), "timeout_max_ms");
     cr_assert_str_eq(blamed("timeout_max_ms=59999"), "timeout_max_ms");
     cr_assert_str_eq(blamed("rule=failures"), "window_s");
+    cr_assert_str_eq(blamed("rule=failures window_s=1 timeout_ms=5 timeout_max_ms=4"), "timeout_max_ms");
     cr_assert_str_eq(blamed("rule=failures failure_threshold=3"), "window_s");
     cr_assert_str_eq(blamed("rule=failures window_s=60 failure_threshold=10001"), "failure_threshold");
     cr_assert_str_eq(blamed("rule=time_window window_s=3601"), "window_s");
