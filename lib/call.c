@@ -44,8 +44,12 @@ int cbm_core_call_begin(cbm_core_manager *manager, const char *name, const cbm_c
     }
     if (breaker == NULL) {
         const cbm_core_policy_request *policy = begin_options != NULL ? begin_options->policy : NULL;
+        cbm_core_policy resolved;
 
-        error = core_manager_create(manager, name, policy, now_ns, &breaker);
+        error = cbm_core_policy_resolve(policy, &resolved, NULL);
+        if (error == CBM_CORE_OK) {
+            error = core_manager_create(manager, name, policy, now_ns, &breaker);
+        }
     }
     return error == CBM_CORE_OK ? begin(manager, breaker, begin_options, now_ns, decision) : error;
 }

@@ -151,16 +151,29 @@ void core_manager_remove(cbm_core_manager *manager, core_breaker *breaker, int64
     manager->removed++;
 }
 
+/* With the first of `left_out`, in this order, that leaves no contradiction. CBM_CORE_E_INVALID: the section is one by itself. */
+static int acquire_without_contradiction(core_policy_pool *pool, core_policy_layers *layers, core_policy_entry **entry)
+{
+    static const uint32_t left_out[] = {0, CORE_LEAVE_OUT_DEFAULTS, CORE_LEAVE_OUT_ASKED,
+                                        CORE_LEAVE_OUT_DEFAULTS | CORE_LEAVE_OUT_ASKED};
+    int error = CBM_CORE_E_INVALID;
+
+    for (size_t i = 0; i < sizeof(left_out) / sizeof(left_out[0]) && error == CBM_CORE_E_INVALID; i++) {
+        layers->left_out = left_out[i];
+        error = core_policy_acquire(pool, layers, entry, NULL);
+    }
+    return error;
+}
+
 /*
- * The policy of a breaker of that name, of what is asked for (NULL: nothing) and what the config file says. A section or
- * defaults that contradict the rest are as if they were not there. CBM_CORE_E_INVALID: `asked` itself contradicts itself.
+ * The policy of a breaker of that name, of what is asked for (NULL: nothing) and what the config file says. Defaults and what
+ * is asked for are left out where they contradict the rest; a section that contradicts itself is as if it were not there.
  */
 static int policy_for(cbm_core_manager *manager, const char *name, const cbm_core_policy_request *asked,
                       core_policy_entry **entry, bool *configured)
 {
     core_policy_pool *pool = &manager->registry.policies;
     core_policy_layers layers = {.asked = {0}};
-    core_policy_layers fewer;
     int error;
 
     if (asked != NULL) {
@@ -174,19 +187,11 @@ static int policy_for(cbm_core_manager *manager, const char *name, const cbm_cor
     if (!*configured) {
         layers.section.given = 0;
     }
-    error = core_policy_acquire(pool, &layers, entry, NULL);
+    error = acquire_without_contradiction(pool, &layers, entry);
     if (error == CBM_CORE_E_INVALID) {
-        layers.defaults.given = 0;
-        error = core_policy_acquire(pool, &layers, entry, NULL);
-    }
-    if (error == CBM_CORE_E_INVALID && *configured) {
-        fewer = (core_policy_layers){.section = layers.section};
-        error = core_policy_acquire(pool, &fewer, entry, NULL);
-    }
-    if (error == CBM_CORE_E_INVALID && *configured) {
         *configured = false;
         layers.section.given = 0;
-        error = core_policy_acquire(pool, &layers, entry, NULL);
+        error = acquire_without_contradiction(pool, &layers, entry);
     }
     return error;
 }
@@ -261,6 +266,10 @@ int core_manager_change_asked(cbm_core_manager *manager, core_breaker *breaker, 
     core_policy_entry *policy;
     int error;
 
+    if ((layers.left_out & CORE_LEAVE_OUT_ASKED) != 0) {
+        layers.asked.given = 0; /* `fields` are changes to what is in force */
+        layers.left_out &= ~(uint32_t)CORE_LEAVE_OUT_ASKED;
+    }
     core_policy_merge(&layers.asked, &layers.asked, fields);
     error = core_policy_acquire(&manager->registry.policies, &layers, &policy, bad_field);
     return error == CBM_CORE_OK ? put_in_force(manager, breaker, policy, now_ns) : error;

@@ -40,12 +40,12 @@ int core_manager_create(cbm_core_manager *manager, const char *name, const cbm_c
 void core_manager_remove(cbm_core_manager *manager, core_breaker *breaker, int64_t now_ns);
 
 /*
- * Puts in force the policy that who asks for `asked` would get now, as the config file stands. CBM_CORE_E_INVALID,
- * CBM_CORE_E_NOMEM: nothing changed.
+ * Puts in force the policy that who asks for `asked` would get now, as the config file stands. CBM_CORE_E_NOMEM: nothing
+ * changed.
  */
 int core_manager_ask_anew(cbm_core_manager *manager, core_breaker *breaker, const cbm_core_policy_request *asked,
                           int64_t now_ns);
-/* Adds fields to what was asked for. Fails in the same way. */
+/* Adds fields to what was asked for. CBM_CORE_E_INVALID, CBM_CORE_E_NOMEM: nothing changed. */
 int core_manager_change_asked(cbm_core_manager *manager, core_breaker *breaker, const cbm_core_policy_request *fields,
                               int64_t now_ns, int *bad_field);
 

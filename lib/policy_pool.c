@@ -24,9 +24,14 @@ const core_policy_layers *core_policy_layers_of(const core_policy_entry *entry)
 
 static int resolve(const core_policy_layers *layers, cbm_core_policy *effective, int *bad_field)
 {
-    cbm_core_policy_request merged;
+    cbm_core_policy_request merged = {0};
 
-    core_policy_merge(&merged, &layers->defaults, &layers->asked);
+    if ((layers->left_out & CORE_LEAVE_OUT_DEFAULTS) == 0) {
+        core_policy_merge(&merged, &merged, &layers->defaults);
+    }
+    if ((layers->left_out & CORE_LEAVE_OUT_ASKED) == 0) {
+        core_policy_merge(&merged, &merged, &layers->asked);
+    }
     core_policy_merge(&merged, &merged, &layers->section);
     return cbm_core_policy_resolve(&merged, effective, bad_field);
 }
@@ -57,6 +62,7 @@ int core_policy_acquire(core_policy_pool *pool, const core_policy_layers *layers
     core_policy_normalize(&key.defaults, &layers->defaults);
     core_policy_normalize(&key.asked, &layers->asked);
     core_policy_normalize(&key.section, &layers->section);
+    key.left_out = layers->left_out;
     HASH_FIND(hh, pool->entries, &key, sizeof(key), found);
     if (found == NULL) {
         cbm_core_policy effective;

@@ -11,11 +11,14 @@ struct core_policy_pool {
 };
 typedef struct core_policy_pool core_policy_pool;
 
+enum { CORE_LEAVE_OUT_DEFAULTS = 1, CORE_LEAVE_OUT_ASKED = 2 };
+
 /* What a policy is made of; each layer's fields stand above those of the layers before it. */
 typedef struct core_policy_layers {
     cbm_core_policy_request defaults; /* of the config file */
     cbm_core_policy_request asked;    /* by who created the breaker or configured it */
     cbm_core_policy_request section;  /* of the config file */
+    uint32_t left_out;                /* layers that contradict the rest: kept for the next reload, but not in force */
 } core_policy_layers;
 
 const cbm_core_policy *core_policy_of(const core_policy_entry *entry);

@@ -296,7 +296,8 @@ typedef struct cbm_core_options {
      * The config file's word on breakers. `configured`: true and fills `request` (given zero-initialised) when a section
      * matches `name`: the fields it gives win over what anybody asks for. `policy_defaults` (NULL: none; must stay valid) are for
      * the fields that neither a section nor the one who creates the breaker gives. Both are asked when a breaker is
-     * created and by cbm_core_reload. What contradicts the rest is left out: defaults first, then what was asked for.
+     * created and by cbm_core_reload. What contradicts the rest is left out: the defaults, or else what was asked for, or else
+     * both. A section that makes sense with neither is left out too.
      */
     const cbm_core_policy_request *policy_defaults;
     bool (*configured)(void *context, const char *name, cbm_core_policy_request *request);
