@@ -203,11 +203,12 @@ int core_manager_create(cbm_core_manager *manager, const char *name, const cbm_c
     bool configured;
     int error;
 
-    if (manager->registry.count >= manager->registry.maximum) {
-        cbm_core_tick(manager, now_ns, EXPIRED_AT_ONCE);
-        if (manager->registry.count >= manager->registry.maximum) {
+    while (manager->registry.count >= manager->registry.maximum) {
+        if (cbm_core_next_deadline(manager) > now_ns) {
             return CBM_CORE_E_FULL;
         }
+        /* Breakers used since their deadline was set may stand before one that expires. */
+        (void)cbm_core_tick(manager, now_ns, EXPIRED_AT_ONCE);
     }
     error = policy_for(manager, name, asked, &policy, &configured);
     if (error != CBM_CORE_OK) {

@@ -147,6 +147,27 @@ Test(full, makes_room_by_those_that_have_expired)
     cr_assert(exists("b"));
 }
 
+Test(full, finds_the_one_that_has_expired_among_many_in_use)
+{
+    char name[16];
+
+    given_manager(&(cbm_core_options){.no_rate_limit = true, .max_breakers = 200});
+    for (int i = 0; i < 200; i++) {
+        snprintf(name, sizeof(name), "b%d", i);
+        cr_assert_eq(get(name), 0);
+        advance_ns(1);
+    }
+    advance_ms(86000000);
+    for (int i = 0; i < 199; i++) {
+        snprintf(name, sizeof(name), "b%d", i);
+        cr_assert_eq(get(name), 0);
+    }
+    advance_ms(1000000);
+    cr_assert_eq(get("new"), 0);
+    cr_assert_not(exists("b199"));
+    cr_assert(exists("b0"));
+}
+
 Test(full, is_at_65536_breakers_when_nothing_is_said)
 {
     given_manager(&(cbm_core_options){.no_rate_limit = true});
