@@ -10,6 +10,7 @@
 
 struct cbm_states_result {
     cbm_breaker_state *states;
+    cbm_policy *policies; /* of the states; while pages are added, the states hold no pointers to them */
     size_t count;
     size_t capacity;
     char *texts; /* names, reasons and error texts; while pages are added, the states hold offsets into it */
@@ -25,6 +26,7 @@ struct cbm_stats_result {
 static void deinit_states(cbm_states_result *states)
 {
     free(states->states);
+    free(states->policies);
     free(states->texts);
 }
 
@@ -93,6 +95,9 @@ static void write_statistics(const cbm_core_statistics *from, cbm_statistics *to
         .p90_ms = from->p90_ms,
         .p99_ms = from->p99_ms,
     };
+    memcpy(to->transitions, from->transitions, sizeof(to->transitions));
+    for (int state = 0; state < CBM_CORE_STATES; state++)
+        to->time_in_state_ms[state] = (uint64_t)(from->time_in_state_ns[state] / CBM_NS_PER_MS);
 }
 
 static int64_t ms_or_minus_one(int64_t ns, bool round_up)
@@ -102,20 +107,34 @@ static int64_t ms_or_minus_one(int64_t ns, bool round_up)
     return round_up ? cbm_ms_round_up(ns) : ns / CBM_NS_PER_MS;
 }
 
+/* Room for one more state with so many bytes of texts. */
+static bool grow_all(cbm_states_result *states, size_t texts)
+{
+    size_t capacity = states->capacity;
+    void *grown = grow(states->policies, sizeof(*states->policies), states->count, 1, &capacity);
+
+    if (!grown)
+        return false;
+    states->policies = grown;
+    grown = grow(states->states, sizeof(*states->states), states->count, 1, &states->capacity);
+    if (!grown)
+        return false;
+    states->states = grown;
+    grown = grow(states->texts, 1, states->texts_size, texts, &states->texts_capacity);
+    if (!grown)
+        return false;
+    states->texts = grown;
+    return true;
+}
+
 static int add_state(cbm_states_result *states, const cbm_core_status *status)
 {
     size_t texts = strlen(status->name) + strlen(status->reason) + strlen(status->last_error_text) + 3;
-    cbm_breaker_state *grown = grow(states->states, sizeof(*grown), states->count, 1, &states->capacity);
-    char *grown_texts = NULL;
     cbm_breaker_state *state;
 
-    if (grown) {
-        states->states = grown;
-        grown_texts = grow(states->texts, 1, states->texts_size, texts, &states->texts_capacity);
-    }
-    if (!grown_texts)
+    if (!grow_all(states, texts))
         return CBM_E_NOMEM;
-    states->texts = grown_texts;
+    cbm_policy_write(&status->policy, &states->policies[states->count]);
     state = &states->states[states->count++];
     *state = (cbm_breaker_state){
         .name = add_text(states, status->name),
@@ -136,12 +155,11 @@ static int add_state(cbm_states_result *states, const cbm_core_status *status)
         .last_error_text = add_text(states, status->last_error_text),
         .policy_source = status->policy_source == CBM_CORE_SOURCE_CONFIG ? "config" : "created",
     };
-    cbm_policy_write(&status->policy, &state->policy);
     write_statistics(&status->statistics, &state->statistics);
     return 0;
 }
 
-static void settle_texts(cbm_states_result *states)
+static void settle_pointers(cbm_states_result *states)
 {
     for (size_t i = 0; i < states->count; i++) {
         cbm_breaker_state *state = &states->states[i];
@@ -149,6 +167,7 @@ static void settle_texts(cbm_states_result *states)
         state->name = states->texts + (uintptr_t)state->name;
         state->reason = states->texts + (uintptr_t)state->reason;
         state->last_error_text = states->texts + (uintptr_t)state->last_error_text;
+        state->policy = &states->policies[i];
     }
 }
 
@@ -176,7 +195,7 @@ static int read_pages(cbm_client *client, cbm_request *request, cbm_states_resul
         if (error)
             return cbm_fail(error, NULL);
     }
-    settle_texts(states);
+    settle_pointers(states);
     return 0;
 }
 

@@ -77,6 +77,7 @@ cbm_breaker_state state_of(cbm_client *client, const char *name)
     cr_assert_not_null(found, "%s", name);
     state = *found;
     state.name = state.reason = state.last_error_text = NULL;
+    state.policy = NULL;
     cbm_states_free(states);
     return state;
 }

@@ -166,6 +166,37 @@ Test(local, reset_all_closes_all_and_keeps_statistics_and_breakers)
     cbm_close(client);
 }
 
+Test(local, states_tell_policies_transitions_and_time_in_each_state_of_every_breaker)
+{
+    enum { BREAKERS = 200 }; /* more than the room that a result begins with */
+    cbm_client *client = open_client("local:", CBM_FAIL_OPEN);
+    cbm_states_result *states;
+    char name[16];
+
+    for (uint32_t i = 0; i < BREAKERS; i++) {
+        cbm_policy policy = CBM_POLICY_INIT;
+        policy.failure_threshold = 1 + i;
+        snprintf(name, sizeof(name), "b%03u", i);
+        get_breaker(client, name, &policy);
+    }
+    call_with(get_breaker(client, "b000", NULL), CBM_FAILURE);
+    cr_assert_eq(cbm_force_open(client, "b001", NULL, 0), 0);
+    sleep_ms(5);
+    cr_assert_eq(cbm_reset(client, "b000"), 0);
+    cr_assert_eq(cbm_states(client, NULL, &states), 0);
+    cr_assert_eq(cbm_states_count(states), BREAKERS);
+    for (uint32_t i = 0; i < BREAKERS; i++)
+        cr_assert_eq(cbm_states_at(states, i)->policy->failure_threshold, 1 + i);
+    cr_assert_eq(cbm_states_at(states, 0)->statistics.transitions[CBM_CLOSED][CBM_OPEN], 1);
+    cr_assert_eq(cbm_states_at(states, 0)->statistics.transitions[CBM_OPEN][CBM_CLOSED], 1);
+    cr_assert_geq(cbm_states_at(states, 0)->statistics.time_in_state_ms[CBM_OPEN], 4);
+    cr_assert_eq(cbm_states_at(states, 1)->statistics.transitions[CBM_CLOSED][CBM_FORCED_OPEN], 1);
+    cr_assert_geq(cbm_states_at(states, 1)->statistics.time_in_state_ms[CBM_FORCED_OPEN], 4);
+    cr_assert_eq(cbm_states_at(states, 2)->statistics.state_transitions, 0);
+    cbm_states_free(states);
+    cbm_close(client);
+}
+
 Test(local, reset_closes_one)
 {
     cbm_client *client = open_local();

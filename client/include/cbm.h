@@ -268,6 +268,8 @@ typedef struct cbm_statistics {
     uint64_t abandoned;
     uint64_t state_transitions;
     double p50_ms, p90_ms, p99_ms; /* -1: no duration was given yet */
+    uint64_t transitions[6][6];    /* by cbm_state: [from][to] */
+    uint64_t time_in_state_ms[6];  /* by cbm_state */
 } cbm_statistics;
 
 /* A breaker's state dict. Strings belong to what it was read from. New members are added at the end only. */
@@ -289,7 +291,7 @@ typedef struct cbm_breaker_state {
     int64_t last_failure_ms_ago; /* -1: never */
     const char *last_error_text; /* "" when none */
     const char *policy_source;   /* "created" or "config" */
-    cbm_policy policy;           /* all fields in force; CBM_NEVER where the wire has 0 for none */
+    const cbm_policy *policy;    /* all fields in force; CBM_NEVER where the wire has 0 for none */
     cbm_statistics statistics;
 } cbm_breaker_state;
 

@@ -62,7 +62,8 @@ bool begin_until_permitted(cbm_breaker *breaker, cbm_permit *permit, int deadlin
     return wait_until(begin_is_permitted, &attempt, deadline_ms);
 }
 
-cbm_breaker_state state_of(cbm_client *client, const char *name)
+/* Strings and the policy are not kept; the latter goes into *policy unless that is NULL. */
+static cbm_breaker_state read_state(cbm_client *client, const char *name, cbm_policy *policy)
 {
     cbm_states_result *states;
     int error = cbm_states(client, name, &states);
@@ -72,10 +73,25 @@ cbm_breaker_state state_of(cbm_client *client, const char *name)
     if (found == NULL)
         harness_fail("there is no breaker %s", name);
     cbm_breaker_state state = *found;
+    if (policy != NULL)
+        *policy = *found->policy;
     state.name = name;
     state.reason = state.last_error_text = state.policy_source = NULL;
+    state.policy = NULL;
     cbm_states_free(states);
     return state;
+}
+
+cbm_breaker_state state_of(cbm_client *client, const char *name)
+{
+    return read_state(client, name, NULL);
+}
+
+cbm_policy policy_of(cbm_client *client, const char *name)
+{
+    cbm_policy policy;
+    read_state(client, name, &policy);
+    return policy;
 }
 
 typedef struct worker_shared {

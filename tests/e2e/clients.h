@@ -16,6 +16,7 @@ void fail_calls(cbm_breaker *breaker, int count);
 bool begin_until_permitted(cbm_breaker *breaker, cbm_permit *permit, int deadline_ms);
 /* The state dict of one breaker, which must be there, as a copy without its strings. */
 cbm_breaker_state state_of(cbm_client *client, const char *name);
+cbm_policy policy_of(cbm_client *client, const char *name); /* all fields in force */
 
 typedef struct worker worker;
 

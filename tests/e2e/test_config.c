@@ -113,7 +113,7 @@ Test(config, a_section_wins_over_the_client_and_the_answer_says_so)
     cbm_client *client = client_open(c.broker->address, CBM_FAIL_CLOSED);
     cbm_breaker_state state = state_of(client, "ha_api");
     cr_assert_eq(state.timeout_ms, 5000);
-    cr_assert_eq(state.policy.failure_threshold, 2, "what the section leaves open is the client's");
+    cr_assert_eq(policy_of(client, "ha_api").failure_threshold, 2, "what the section leaves open is the client's");
     cbm_policy policy = CBM_POLICY_INIT;
     policy.timeout_ms = 1000;
     policy.policy_version = 7;
@@ -214,7 +214,7 @@ Test(config, a_reload_changes_the_timeout_of_an_open_breaker_and_keeps_its_state
     cbm_breaker_state after = state_of(client, "ha_api");
     cr_assert_eq(after.state, CBM_OPEN);
     cr_assert_eq(after.timeout_ms, 700000);
-    cr_assert_eq(after.policy.failure_threshold, 4);
+    cr_assert_eq(policy_of(client, "ha_api").failure_threshold, 4);
     cr_assert_eq(after.failures, before.failures);
     cr_assert_eq(after.epoch, before.epoch);
     cr_assert_leq(after.retry_after_ms, before.retry_after_ms, "the time that it opened for goes on");
@@ -321,7 +321,7 @@ Test(config, a_reload_reaches_every_breaker_while_others_work)
     cr_assert_eq(cbm_states_count(states), MANY);
     for (size_t i = 0; i < MANY; i++) {
         const cbm_breaker_state *state = cbm_states_at(states, i);
-        cr_assert_eq(state->policy.failure_threshold, 50, "%s", state->name);
+        cr_assert_eq(state->policy->failure_threshold, 50, "%s", state->name);
         cr_assert_str_eq(state->policy_source, "config");
     }
     cbm_states_free(states);
