@@ -1,5 +1,6 @@
 #include "policy_pool.h"
 
+#include "hash.h"
 #include "policy.h"
 #include "table.h"
 
@@ -36,7 +37,8 @@ static int resolve(const core_policy_layers *layers, cbm_core_policy *effective,
     return cbm_core_policy_resolve(&merged, effective, bad_field);
 }
 
-static core_policy_entry *add(core_policy_pool *pool, const core_policy_layers *key, const cbm_core_policy *effective)
+static core_policy_entry *add(core_policy_pool *pool, const core_policy_layers *key, unsigned hash,
+                              const cbm_core_policy *effective)
 {
     core_policy_entry *entry = calloc(1, sizeof(*entry));
 
@@ -45,7 +47,7 @@ static core_policy_entry *add(core_policy_pool *pool, const core_policy_layers *
     }
     entry->effective = *effective;
     entry->layers = *key;
-    HASH_ADD(hh, pool->entries, layers, sizeof(entry->layers), entry);
+    HASH_ADD_BYHASHVALUE(hh, pool->entries, layers, sizeof(entry->layers), hash, entry);
     if (entry->hh.tbl == NULL) {
         free(entry);
         return NULL;
@@ -58,12 +60,14 @@ int core_policy_acquire(core_policy_pool *pool, const core_policy_layers *layers
 {
     core_policy_layers key;
     core_policy_entry *found;
+    unsigned hash;
 
     core_policy_normalize(&key.defaults, &layers->defaults);
     core_policy_normalize(&key.asked, &layers->asked);
     core_policy_normalize(&key.section, &layers->section);
     key.left_out = layers->left_out;
-    HASH_FIND(hh, pool->entries, &key, sizeof(key), found);
+    hash = core_hash(pool->hash_key, &key, sizeof(key));
+    HASH_FIND_BYHASHVALUE(hh, pool->entries, &key, sizeof(key), hash, found);
     if (found == NULL) {
         cbm_core_policy effective;
         int error = resolve(&key, &effective, bad_field);
@@ -71,7 +75,7 @@ int core_policy_acquire(core_policy_pool *pool, const core_policy_layers *layers
         if (error != CBM_CORE_OK) {
             return error;
         }
-        found = add(pool, &key, &effective);
+        found = add(pool, &key, hash, &effective);
         if (found == NULL) {
             return CBM_CORE_E_NOMEM;
         }

@@ -8,6 +8,7 @@ typedef struct core_policy_entry core_policy_entry;
 
 struct core_policy_pool {
     core_policy_entry *entries;
+    uint64_t hash_key; /* clients choose the layers, and shall not choose the bucket */
 };
 typedef struct core_policy_pool core_policy_pool;
 

@@ -18,7 +18,8 @@ _Static_assert(sizeof(core_block) % PAGE == 0, "as aligned_alloc wants it");
 
 void core_registry_init(core_registry *registry, uint32_t maximum, uint32_t first_number, uint64_t hash_key)
 {
-    *registry = (core_registry){.maximum = maximum, .first_number = first_number, .hash_key = hash_key};
+    *registry = (core_registry){
+        .maximum = maximum, .first_number = first_number, .hash_key = hash_key, .policies = {.hash_key = hash_key}};
 }
 
 static core_breaker *slot_at(const core_registry *registry, uint32_t slot)

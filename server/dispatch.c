@@ -50,8 +50,8 @@ static void fail_policy(cbm_reply *reply, int error, int bad_field)
         fail(reply, error);
         return;
     }
-    snprintf(message, sizeof message, bad_field < 0 ? "%s is not valid" : "%s contradicts the rest of the policy",
-             field);
+    snprintf(message, sizeof message,
+             bad_field < 0 ? "%s is not valid" : "%s contradicts the rest of the policy or the config file", field);
     cbm_reply_fail(reply, error, message);
     set_field(reply, field);
 }
