@@ -55,7 +55,8 @@ check_cppcheck() {
         --inline-suppr --suppress=missingInclude --suppress=missingIncludeSystem --suppress=unknownMacro \
         --library=scripts/cppcheck.cfg \
         --template='{file}:{line}: {severity}: {message} [{id}]' -j "$(nproc)" -D_GNU_SOURCE -D__linux__ \
-        -Ilib/include -Ilib -Iproto -Iserver -Iclient/include -Iclient -Itests -Itests/e2e "${c_sources[@]}" 2>&1)"
+        -Ilib/include -Ilib -Iproto -Iserver -Iclient/include -Iclient -Itests -Itests/e2e "${c_sources[@]}" 2>&1 |
+        grep -v ': information: ')"
 }
 
 check_shellcheck() { result "shellcheck" "$(shellcheck -x "${shell_files[@]}" 2>&1)"; }
