@@ -15,6 +15,7 @@
 #include "cbm.h"
 #include "figures.h"
 #include "peers.h"
+#include "placement.h"
 
 #define CLIENTS_MAX 64
 #define ROUNDS_MAX 100
@@ -122,7 +123,8 @@ static int client_run(stage *shared, int index, bench_peer_kind kind, const benc
 }
 
 /* One round with one peer: nanoseconds of a report (one client), nanoseconds a request over all clients (more). -1: failed. */
-static double round_of(stage *shared, bench_peer_kind kind, const bench_peer *peer, int clients, int operations)
+static double round_of(stage *shared, bench_peer_kind kind, const bench_peer *peer, int clients, int operations,
+                       bench_placement placement)
 {
     pthread_barrierattr_t attributes;
     pid_t children[CLIENTS_MAX];
@@ -134,8 +136,10 @@ static double round_of(stage *shared, bench_peer_kind kind, const bench_peer *pe
     shared->failed = 0;
     for (int i = 0; i < clients; i++) {
         children[i] = fork();
-        if (children[i] == 0)
+        if (children[i] == 0) {
+            bench_place_client(placement);
             _exit(client_run(shared, i, kind, peer, operations) == 0 ? 0 : 1);
+        }
     }
     for (int i = 0; i < clients; i++) {
         int status = 1;
@@ -150,26 +154,43 @@ static double round_of(stage *shared, bench_peer_kind kind, const bench_peer *pe
     return clients == 1 ? shared->latency_ns[0] : (double)(ended - begun) / ((double)clients * operations * 2);
 }
 
-static int measure(stage *shared, bench_peer peers[BENCH_PEERS], int clients, const bench_options *options, FILE *json)
+static const char *placement_text(int clients, bench_placement placement)
+{
+    if (clients > 1)
+        return "";
+    switch (placement) {
+    case BENCH_APART: return ", client and server on different processors";
+    case BENCH_TOGETHER: return ", client and server on one processor";
+    default: return ", on whatever processor";
+    }
+}
+
+static int measure(stage *shared, bench_peer peers[BENCH_PEERS], int clients, bench_placement placement,
+                   const bench_options *options, FILE *json)
 {
     static double figures[BENCH_PEERS][ROUNDS_MAX], ratios[ROUNDS_MAX];
     int operations = options->operations / clients > 100 ? options->operations / clients : 100;
-    char name[96];
+    char name[160];
 
+    for (int i = 0; i < BENCH_PEERS; i++)
+        if (peers[i].pid > 0)
+            bench_place_server(peers[i].pid, placement);
     for (int round = 0; round < options->rounds; round++) {
         for (int i = 0; i < BENCH_PEERS; i++) {
             int kind = (i + round) % BENCH_PEERS; /* nobody is always first */
             if (peers[kind].pid <= 0)
                 continue;
-            figures[kind][round] = round_of(shared, (bench_peer_kind)kind, &peers[kind], clients, operations);
+            figures[kind][round] =
+                round_of(shared, (bench_peer_kind)kind, &peers[kind], clients, operations, placement);
             if (figures[kind][round] < 0) {
                 fprintf(stderr, "bench: a client of %s failed\n", peers[kind].title);
                 return -1;
             }
         }
     }
-    printf("\n%d client%s, %s\n", clients, clients == 1 ? "" : "s",
-           clients == 1 ? "cbm_call_report, us a round trip" : "us a request over all clients");
+    printf("\n%d client%s, %s%s\n", clients, clients == 1 ? "" : "s",
+           clients == 1 ? "cbm_call_report, us a round trip" : "us a request over all clients",
+           placement_text(clients, placement));
     printf("  %-12s %10s   %s\n", "peer", "us", "cbmd takes so many times as long (low to high over the rounds)");
     for (int kind = 0; kind < BENCH_PEERS; kind++) {
         double copy[ROUNDS_MAX], median, ratio;
@@ -183,12 +204,27 @@ static int measure(stage *shared, bench_peer peers[BENCH_PEERS], int clients, co
         ratio = bench_median(ratios, (size_t)options->rounds);
         printf("  %-12s %10.2f   %.2f (%.2f to %.2f)\n", peers[kind].title, median / 1000, ratio, ratios[0],
                ratios[options->rounds - 1]);
-        snprintf(name, sizeof(name), "%d clients: %s", clients, peers[kind].title);
+        snprintf(name, sizeof(name), "%d clients%s: %s", clients, placement_text(clients, placement),
+                 peers[kind].title);
         bench_json_figure(json, name, median, "ns", copy[0], copy[options->rounds - 1]);
-        snprintf(name, sizeof(name), "%d clients: cbmd / %s", clients, peers[kind].title);
+        snprintf(name, sizeof(name), "%d clients%s: cbmd / %s", clients, placement_text(clients, placement),
+                 peers[kind].title);
         bench_json_figure(json, name, ratio, "ratio", ratios[0], ratios[options->rounds - 1]);
     }
     return 0;
+}
+
+/* One client in every placement: which one a host gives is chance there. Several fill the processors anyway. */
+static int measure_all(stage *shared, bench_peer peers[BENCH_PEERS], int clients, const bench_options *options,
+                       FILE *json)
+{
+    static const bench_placement placements[] = {BENCH_APART, BENCH_TOGETHER};
+
+    for (size_t i = 0; clients == 1 && i < sizeof(placements) / sizeof(placements[0]); i++)
+        if (bench_placement_possible(placements[i]) &&
+            measure(shared, peers, clients, placements[i], options, json) != 0)
+            return -1;
+    return measure(shared, peers, clients, BENCH_ANYWHERE, options, json);
 }
 
 static int parse(int argc, char **argv, bench_options *options)
@@ -239,7 +275,7 @@ int main(int argc, char **argv)
         char *end;
         long clients = strtol(at, &end, 10);
         if (end == at || clients < 1 || clients > CLIENTS_MAX ||
-            measure(shared, peers, (int)clients, &options, json) != 0)
+            measure_all(shared, peers, (int)clients, &options, json) != 0)
             goto out;
         at = *end == ',' ? end + 1 : end;
     }
