@@ -38,14 +38,16 @@ if nm -D --defined-only "$libraries/libcbm-client.so" | grep ' cbm_core_\| cbm_p
 fi
 echo "ok  the libraries export their own names alone"
 
-"$prefix/bin/cbmctl" --version >/dev/null || fail "the installed cbmctl runs"
-"$prefix/bin/cbmd" --version >/dev/null || fail "the installed cbmd runs"
+# Without LD_LIBRARY_PATH: whatever the prefix, they find the libraries beside them.
+env -u LD_LIBRARY_PATH "$prefix/bin/cbmctl" --version >/dev/null || fail "the installed cbmctl runs"
+env -u LD_LIBRARY_PATH "$prefix/bin/cbmd" --version >/dev/null || fail "the installed cbmd runs"
 if ldd "$libraries/libcbm-client.so" | grep 'nng\|jansson'; then
     fail "libcbm-client needs neither NNG nor jansson"
 fi
 echo "ok  the installed programs start"
 
-export PKG_CONFIG_SYSROOT_DIR=$root/tree PKG_CONFIG_PATH=$libraries/pkgconfig
+# The tree is not where it was configured for: its .pc files know by their own place.
+export PKG_CONFIG_PATH=$libraries/pkgconfig
 for program in client core; do
     read -r -a flags < <(pkg-config --cflags --libs "cbm-$program")
     "$cc" -std=c11 -pedantic -Wall -Wextra -Werror -o "$root/pc-$program" "$here/$program.c" "${flags[@]}"
@@ -56,7 +58,7 @@ read -r -a flags < <(pkg-config --static --cflags --libs cbm-client | sed 's/-lc
 "$cc" -std=c11 -o "$root/static-client" "$here/client.c" "${flags[@]}"
 env -u LD_LIBRARY_PATH "$root/static-client"
 echo "ok  a program linked with libcbm-client.a runs"
-unset PKG_CONFIG_SYSROOT_DIR PKG_CONFIG_PATH
+unset PKG_CONFIG_PATH
 
 # The tree may be moved: the package must not know the place it was configured for.
 mkdir "$root/project"
