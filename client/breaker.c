@@ -46,13 +46,14 @@ static int grant(cbm_permit *permit, const cbm_begin_reply *reply, bool by_local
 
 static int begin_without_answer(cbm_client *client, cbm_permit *permit, int error)
 {
+    cbm_client_unanswered(client, error); /* under fail-open too, to tell why the permit is unprotected */
     if (client->when_away == CBM_FAIL_OPEN && cbm_is_absence(error)) {
         permit->cbm_private_kind = PERMIT_UNPROTECTED;
         return 0;
     }
     permit->cbm_private_kind = PERMIT_REFUSED;
     permit->cbm_private_retry_after_ms = 0;
-    return cbm_fail(error, NULL);
+    return error;
 }
 
 /* The breaker may have been removed, or the broker be another one: whoever creates it again does so with its policy. */
@@ -192,7 +193,7 @@ static int report_to_backend(cbm_breaker *breaker, cbm_exchange *exchange)
     if (!error)
         return report_answer(&reply);
     if (client->when_away != CBM_LOCAL || !cbm_is_absence(error))
-        return cbm_fail(error, NULL);
+        return cbm_client_unanswered(client, error);
     exchange->request->report.permit_size = 0;
     return report_locally(breaker, exchange, !exchange->maybe_executed);
 }

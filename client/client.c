@@ -16,7 +16,20 @@
 
 bool cbm_is_absence(int error)
 {
-    return error == CBM_E_AWAY || error == CBM_E_PROTOCOL;
+    return error == CBM_E_AWAY || error == CBM_E_DENIED || error == CBM_E_PROTOCOL;
+}
+
+int cbm_client_unanswered(const cbm_client *client, int error)
+{
+    const cbm_endpoint *endpoint;
+
+    if (error != CBM_E_DENIED)
+        return cbm_fail(error, NULL);
+    endpoint = &client->link.endpoints[atomic_load(&client->link.endpoint)];
+    if (endpoint->kind != CBM_ENDPOINT_PATH)
+        return cbm_fail_with(error, "permission denied: %.250s", endpoint->text);
+    return cbm_fail_with(error, "permission denied: %.200s: its group may connect (group cbm, where there is one)",
+                         endpoint->text);
 }
 
 /* ---- Asking ---------------------------------------------------------------------------------------------------- */
@@ -69,7 +82,7 @@ int cbm_client_ask(cbm_client *client, cbm_request *request, cbm_reply *reply)
     int error = cbm_client_execute(client, &exchange, reply);
 
     if (error)
-        return cbm_fail(error, NULL);
+        return cbm_client_unanswered(client, error);
     return reply->error ? cbm_client_refused(reply) : 0;
 }
 
@@ -248,9 +261,10 @@ int cbm_open(cbm_client **client, const char *address, const cbm_open_options *g
     error = connect_first(*client);
     if (error == 0 || (cbm_is_absence(error) && options.when_away != CBM_FAIL_CLOSED))
         return 0;
+    cbm_client_unanswered(*client, error);
     cbm_close(*client);
     *client = NULL;
-    return cbm_fail(error, NULL);
+    return error;
 }
 
 void cbm_close(cbm_client *client)

@@ -82,8 +82,13 @@ int cbm_client_execute(cbm_client *client, cbm_exchange *exchange, cbm_reply *re
 int cbm_client_ask(cbm_client *client, cbm_request *request, cbm_reply *reply);
 /* The answer's error as a failure of this thread. */
 int cbm_client_refused(const cbm_reply *reply);
-/* Whether the error means that the broker could not be asked, so that when_away decides. */
+/*
+ * Whether the error, of a backend and not of a reply, means that the broker could not be asked, so that when_away decides.
+ * CBM_E_DENIED is then the system's, about the socket.
+ */
 bool cbm_is_absence(int error);
+/* A backend's error as a failure of this thread: CBM_E_DENIED tells which socket it is about. */
+int cbm_client_unanswered(const cbm_client *client, int error);
 
 /* The handle of that name, made when there is none. NULL: no memory. */
 cbm_breaker *cbm_client_handle(cbm_client *client, const char *name);

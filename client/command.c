@@ -75,8 +75,9 @@ int cbm_command(cbm_client *client, const char *command, char **json)
         return cbm_fail(CBM_E_INVALID, "command: no text");
     cbm_process();
     error = client->backend->command(client, command, cbm_clock_ns() + client->timeout_ns, json);
-    if (!error)
-        error = read_error(*json);
+    if (error)
+        return cbm_client_unanswered(client, error);
+    error = read_error(*json);
     return error ? cbm_fail(error, NULL) : 0;
 }
 

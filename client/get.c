@@ -97,7 +97,7 @@ int cbm_get_with(cbm_client *client, const char *name, const cbm_policy *policy,
     exchange.deadline_ns = cbm_clock_ns() + client->timeout_ns;
     error = cbm_client_execute(client, &exchange, &reply);
     if (error && !(cbm_is_absence(error) && client->when_away == CBM_FAIL_OPEN))
-        return cbm_fail(error, NULL);
+        return cbm_client_unanswered(client, error);
     if (!error && reply.error)
         return cbm_client_refused(&reply);
     *breaker = keep_handle(client, &exchange);

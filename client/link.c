@@ -137,6 +137,7 @@ static int note_failure(cbm_link *link, cbm_transport_result result)
 {
     switch (result) {
     case CBM_TRANSPORT_NOMEM: return CBM_E_NOMEM;
+    case CBM_TRANSPORT_DENIED: return note_away(link, CBM_E_DENIED);
     case CBM_TRANSPORT_UNTRUSTED: return note_away(link, CBM_E_UNTRUSTED);
     case CBM_TRANSPORT_BROKEN: return note_away(link, CBM_E_PROTOCOL);
     default: return note_away(link, CBM_E_AWAY);
@@ -156,19 +157,30 @@ static int encode_hello(cbm_link *link)
     return cbm_request_encode(&request, &link->out);
 }
 
-/* Tries the addresses in turn while there is nobody at them, and stays with the first that ever answers. */
+/*
+ * Tries the addresses in turn while there is nobody at them or this user is not let in, and stays with the first that ever
+ * answers. When none does, one where the user was not let in says more than one where nobody is.
+ */
 static cbm_transport_result dial(cbm_link *link, int64_t deadline_ns)
 {
     cbm_transport_result result = CBM_TRANSPORT_UNREACHABLE;
     size_t from = link->settled ? link->endpoint : 0;
     size_t to = link->settled ? link->endpoint + 1 : link->endpoint_count;
+    size_t denied = to;
 
-    for (size_t i = from; i < to && result == CBM_TRANSPORT_UNREACHABLE; i++) {
+    for (size_t i = from; i < to; i++) {
         link->endpoint = i;
         result = cbm_transport_open(&link->transport, &link->endpoints[i], link->out.data, link->out.size, deadline_ns,
                                     &link->hello_id);
+        if (result == CBM_TRANSPORT_DENIED)
+            denied = i;
+        else if (result != CBM_TRANSPORT_UNREACHABLE)
+            return result;
     }
-    return result;
+    if (denied == to)
+        return result;
+    link->endpoint = denied;
+    return CBM_TRANSPORT_DENIED;
 }
 
 /* A peer that speaks SP but knows no `info` is taken as one without an incarnation. */

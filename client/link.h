@@ -27,7 +27,7 @@ typedef struct cbm_link {
     bool busy;
     int64_t away_until_ns;
     int64_t away_step_ns; /* 0: not away */
-    int away_error;       /* what calls get meanwhile: CBM_E_AWAY, _UNTRUSTED or _PROTOCOL */
+    int away_error;       /* what calls get meanwhile: CBM_E_AWAY, _DENIED, _UNTRUSTED or _PROTOCOL */
     atomic_bool answered; /* the last attempt was */
 
     /* The rest belongs to the thread that is in. */
@@ -52,7 +52,7 @@ void cbm_link_leave(cbm_link *link);
 
 /* The rest is for the thread that is in. */
 
-/* Connects if need be and learns who the broker is. 0, CBM_E_AWAY, _UNTRUSTED, _PROTOCOL, _NOMEM. */
+/* Connects if need be and learns who the broker is. 0, CBM_E_AWAY, _DENIED, _UNTRUSTED, _PROTOCOL, _NOMEM. */
 int cbm_link_connect(cbm_link *link, int64_t deadline_ns);
 
 typedef struct cbm_link_reply {

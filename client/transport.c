@@ -117,6 +117,8 @@ static cbm_transport_result connect_socket(cbm_transport *transport, const cbm_e
             return CBM_TRANSPORT_OK;
         if (would_block(errno) && !retry_early(&transport->send_timeout_ns, deadline_ns))
             return CBM_TRANSPORT_TIMEOUT;
+        if (errno == EACCES || errno == EPERM)
+            return CBM_TRANSPORT_DENIED;
         if (!would_block(errno) && errno != EINTR)
             return CBM_TRANSPORT_UNREACHABLE;
     }

@@ -16,6 +16,7 @@ typedef enum cbm_transport_result {
     CBM_TRANSPORT_OK = 0,
     CBM_TRANSPORT_TIMEOUT,     /* the deadline passed; see cbm_transport_is_open whether it can go on later */
     CBM_TRANSPORT_UNREACHABLE, /* nobody accepts there */
+    CBM_TRANSPORT_DENIED,      /* this user may not connect there, or not look whether anybody accepts */
     CBM_TRANSPORT_UNTRUSTED,   /* closed: the peer is a stranger */
     CBM_TRANSPORT_LOST,        /* closed by the peer */
     CBM_TRANSPORT_BROKEN,      /* closed: what came is not SP, or not for us */

@@ -17,7 +17,9 @@ int broker_open(const cli_options *options, cbm_when_away when_away, cbm_client 
     open.timeout_ms = options->deadline_ms;
     open.call_timeout_ms = options->deadline_ms;
     int error = cbm_open(client, options->address, &open);
-    if (error != 0) {
+    if (error == CBM_E_DENIED) {
+        say("%s", cbm_last_message()); /* it has the address */
+    } else if (error != 0) {
         const char *address = options->address != NULL ? options->address : getenv("CBM_ADDRESS");
         say("%s%s%s", cbm_last_message(), address != NULL ? ": " : "", address != NULL ? address : "");
     }
@@ -27,6 +29,12 @@ int broker_open(const cli_options *options, cbm_when_away when_away, cbm_client 
 bool broker_is_local(const cbm_client *client)
 {
     return strcmp(cbm_address(client), "local:") == 0;
+}
+
+/* A broker that answers `denied` is there. */
+bool broker_is_away(cbm_client *client, int error)
+{
+    return error == CBM_E_AWAY || (error == CBM_E_DENIED && cbm_connected(client) == 0);
 }
 
 void broker_command(const cli_options *options, command_text *text, const char *operation)
@@ -79,12 +87,14 @@ static void output_failure(int error, const json_t *reply, const char *what)
     json_decref(failure);
 }
 
-int broker_failed(const cbm_client *client, const cli_options *options, int error, const json_t *reply,
-                  const char *subject)
+int broker_failed(cbm_client *client, const cli_options *options, int error, const json_t *reply, const char *subject)
 {
     const char *said = json_string_value(json_object_get(reply, "message"));
-    const char *what = said != NULL ? said : cbm_strerror(error);
-    if (error == CBM_E_AWAY)
+    bool shut_out = error == CBM_E_DENIED && broker_is_away(client, error);
+    const char *what = said != NULL ? said : shut_out ? cbm_last_message() : cbm_strerror(error);
+    if (shut_out)
+        say("%s", what);
+    else if (error == CBM_E_AWAY)
         say("%s: %s", what, cbm_address(client));
     else if (error == CBM_E_UNSUPPORTED && broker_is_local(client))
         say(BROKER_IS_LOCAL);

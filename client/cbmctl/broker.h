@@ -12,6 +12,8 @@
 int broker_open(const cli_options *options, cbm_when_away when_away, cbm_client **client);
 /* Whether the address is that of the manager inside this process, which nobody shares. */
 bool broker_is_local(const cbm_client *client);
+/* Whether the error of a command means that nobody could be asked: the broker is absent, or this user is not let to its socket. */
+bool broker_is_away(cbm_client *client, int error);
 #define BROKER_IS_LOCAL "local: is a manager inside one process, there is no broker to ask"
 
 /* Starts a text command that carries the correlation id of the options. */
@@ -28,8 +30,7 @@ json_t *broker_data(const json_t *reply);
  * Says why something failed, with what the broker said about it (reply may be NULL), on stdout too when JSON was asked for. Returns the
  * exit code. subject: a breaker's name, or NULL.
  */
-int broker_failed(const cbm_client *client, const cli_options *options, int error, const json_t *reply,
-                  const char *subject);
+int broker_failed(cbm_client *client, const cli_options *options, int error, const json_t *reply, const char *subject);
 
 /* All pages of `states` that match (NULL: all), or of `stats`, put together. 0, or a cbm_error and a reply as of broker_ask. */
 int broker_states(cbm_client *client, const cli_options *options, const char *pattern, json_t **reply);

@@ -15,7 +15,9 @@ typedef struct check_options {
 } check_options;
 
 static const struct argp_option check_argp_options[] = {
-    {.name = "fail-closed", .key = KEY_FAIL_CLOSED, .doc = "Without a broker no call passes: exit with 69"},
+    {.name = "fail-closed",
+     .key = KEY_FAIL_CLOSED,
+     .doc = "Without a broker no call passes: exit with 69, or 77 when its socket is not for this user"},
     {.name = "quiet", .key = 'q', .doc = "Write nothing on stderr about the circuit or an absent broker"},
     {0},
 };
@@ -52,14 +54,17 @@ static void print_json(const char *name, const char *broker, const char *word, b
     json_decref(answer);
 }
 
-static int without_broker(const cli_options *options, const check_options *check, const char *name, const char *address)
+static int without_broker(const cli_options *options, const check_options *check, const char *name, int error,
+                          const char *address)
 {
-    if (!check->quiet)
-        say("%s: the broker cannot be reached at %s; a call %s", name, address,
-            check->fail_closed ? "is refused" : "would pass without protection");
+    const char *effect = check->fail_closed ? "is refused" : "would pass without protection";
+    if (!check->quiet && error == CBM_E_DENIED)
+        say("%s: %s; a call %s", name, cbm_last_message(), effect);
+    else if (!check->quiet)
+        say("%s: the broker cannot be reached at %s; a call %s", name, address, effect);
     if (options->json)
         print_json(name, "away", NULL, !check->fail_closed, 0);
-    return check->fail_closed ? CBMCTL_AWAY : CBMCTL_OK;
+    return check->fail_closed ? exit_code_of(error) : CBMCTL_OK;
 }
 
 static int judge(const cli_options *options, const check_options *check, const char *name, const json_t *state)
@@ -100,8 +105,8 @@ int command_check(const cli_command *command, cli_options *options, int argc, ch
     if (error != 0)
         return exit_code_of(error);
     error = broker_state(client, options, name, &state);
-    if (error == CBM_E_AWAY)
-        exit_code = without_broker(options, &check, name, cbm_address(client));
+    if (broker_is_away(client, error))
+        exit_code = without_broker(options, &check, name, error, cbm_address(client));
     else if (error != 0)
         exit_code = broker_failed(client, options, error, NULL, name);
     else

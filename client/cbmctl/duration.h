@@ -7,6 +7,8 @@
 #include <stdint.h>
 
 #define DURATION_TEXT_MAX 32
+/* How people write them, for messages and --help. */
+#define DURATION_FORMS "500ms, 30s, 5m, 2h, 1d; a plain number is seconds"
 
 /* Milliseconds, what is less than one counting as one. False, and nothing set: not a duration, or more than maximum_ms. */
 bool duration_parse(const char *text, uint64_t maximum_ms, uint64_t *ms);

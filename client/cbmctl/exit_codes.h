@@ -16,7 +16,9 @@
     X(IO, 74, "the output could not be written")                                                                       \
     X(REFUSED, 75,                                                                                                     \
       "the circuit is open, half-open and full, or forced open, or the rate limit is exceeded: try later")             \
-    X(DENIED, 77, "not allowed to this user, or the socket belongs to a stranger")                                     \
+    X(DENIED, 77,                                                                                                      \
+      "not allowed to this user (connecting to the broker's socket: run and check with --fail-closed only), or the "   \
+      "socket belongs to a stranger")                                                                                  \
     X(TIMED_OUT, 124, "run: the command was killed by --timeout")                                                      \
     X(NOT_EXECUTABLE, 126, "run: the command was found and could not be executed")                                     \
     X(NO_COMMAND, 127, "run: the command was not found")                                                               \

@@ -28,7 +28,8 @@ static const struct argp_option common_options[] = {
     {.name = "deadline",
      .key = KEY_DEADLINE,
      .arg = "DURATION",
-     .doc = "Wait that long for an answer of the broker (default 1s; run: 100ms for permit and report)"},
+     .doc = "Wait that long for an answer of the broker (default 1s; run: 1s to find the breaker, "
+            "100ms each for permit and report)"},
     {.name = "help", .key = 'h', .doc = "Explain and exit"},
     {.name = "usage", .key = KEY_USAGE, .doc = "List the options and exit"},
     {.name = "version", .key = 'V', .doc = "Show the version and exit"},
@@ -42,8 +43,7 @@ uint64_t option_duration(struct argp_state *state, const char *option, const cha
     if (duration_parse(text, maximum_ms, &ms))
         return ms;
     duration_format((int64_t)maximum_ms, most);
-    argp_error(state, "%s: `%s' is not a duration (500ms, 30s, 5m, 2h; a plain number is seconds) of at most %s",
-               option, text, most);
+    argp_error(state, "%s: `%s' is not a duration (" DURATION_FORMS ") of at most %s", option, text, most);
     return 0;
 }
 
@@ -174,7 +174,7 @@ static char *command_doc(const cli_command *command, const cli_spec *spec)
     }
     if (spec->more != NULL)
         fprintf(out, "%s\n\n", spec->more);
-    fputs("Durations are 500ms, 30s, 5m, 2h, 1d; a plain number is seconds.\n\n", out);
+    fputs("Durations are " DURATION_FORMS ".\n\n", out);
     exit_codes_help(out);
     return fclose(out) == 0 ? text : NULL;
 }

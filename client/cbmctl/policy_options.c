@@ -110,7 +110,7 @@ static bool set_timeout_alias(policy_options *policy, const char *value, const c
         return false;
     }
     if (!duration_parse(value, row->maximum, &ms)) {
-        *why = because("timeout: `%.40s' is not a duration of 1ms to 30d (a plain number is seconds)", value);
+        *why = because("timeout: `%.40s' is not a duration (" DURATION_FORMS ") of 1ms to 30d", value);
         return false;
     }
     policy->alias_given = false;

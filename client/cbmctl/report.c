@@ -24,7 +24,10 @@ static const struct argp_option report_argp_options[] = {
      .key = KEY_OPEN_FOR,
      .arg = "DURATION",
      .doc = "Opens the circuit at once for that long, as a 429's Retry-After asks for"},
-    {.name = "duration-ms", .key = KEY_DURATION, .arg = "MS", .doc = "How long the call took, in milliseconds"},
+    {.name = "duration-ms",
+     .key = KEY_DURATION,
+     .arg = "MS",
+     .doc = "How long the call took, in milliseconds or with a unit"},
     {.name = "error-text", .key = KEY_ERROR_TEXT, .arg = "TEXT", .doc = "What went wrong; shown in states"},
     {0},
 };
@@ -37,7 +40,10 @@ static uint64_t parse_duration_ms(struct argp_state *state, const char *value)
     bool plain = *value != '\0' && value[strspn(value, "0123456789.")] == '\0';
     int length = snprintf(with_unit, sizeof(with_unit), "%s%s", value, plain ? "ms" : "");
     if (length < 0 || (size_t)length >= sizeof(with_unit) || !duration_parse(with_unit, CALL_DURATION_MAX_MS, &ms))
-        argp_error(state, "--duration-ms: `%s' is not a number of milliseconds up to a day", value);
+        argp_error(state,
+                   "--duration-ms: `%s' is not a duration (a plain number is milliseconds; 500ms, 30s, 5m, 2h, 1d) of "
+                   "at most a day",
+                   value);
     return ms;
 }
 

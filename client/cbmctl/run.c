@@ -45,7 +45,9 @@ static const struct argp_option run_argp_options[] = {
      .key = KEY_SUCCESS_STATUS,
      .arg = "LIST",
      .doc = "Exit statuses besides 0 that count as successes"},
-    {.name = "fail-closed", .key = KEY_FAIL_CLOSED, .doc = "Without a broker do not run the command: exit with 69"},
+    {.name = "fail-closed",
+     .key = KEY_FAIL_CLOSED,
+     .doc = "Without a broker do not run the command: exit with 69, or 77 when its socket is not for this user"},
     {.name = "quiet", .key = 'q', .doc = "Write no warning and no refusal on stderr"},
     {0},
 };
@@ -165,8 +167,10 @@ static run_permission take_permit(const run_options *run, cbm_client *client, cb
     if (error != 0)
         return after_error(run, client, error, permit, exit_code);
     if (cbm_permit_unprotected(permit)) {
-        char why[256];
-        snprintf(why, sizeof(why), "the broker cannot be reached: %s", cbm_address(client));
+        char why[768];
+        const char *address = cbm_address(client);
+        bool told = strstr(cbm_last_message(), address) != NULL;
+        snprintf(why, sizeof(why), "%s%s%s", cbm_last_message(), told ? "" : ": ", told ? "" : address);
         unprotected(run, why);
     }
     return PERMITTED; /* reported also when it is unprotected: the broker may be back by then */

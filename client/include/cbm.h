@@ -45,7 +45,7 @@ typedef enum cbm_error {
     CBM_E_FORCED_OPEN = -7,    /* the circuit was opened by hand */
     CBM_E_RATE_LIMITED = -8,   /* the manager's rate limit is exceeded */
     CBM_E_UNKNOWN_OP = -20,    /* the broker is too old for that */
-    CBM_E_DENIED = -21,        /* the broker does not allow that to this user */
+    CBM_E_DENIED = -21,        /* not allowed to this user: by the broker, or connecting to its socket */
     CBM_E_TOO_LARGE = -22,     /* a request over 64 KiB, or an answer over 1 MiB */
     CBM_E_UNSUPPORTED = -23,   /* not offered by this broker, or not in local mode */
     CBM_E_INTERNAL = -24,      /* the broker failed to answer */
@@ -122,7 +122,7 @@ typedef struct cbm_policy {
 
 typedef enum cbm_when_away {
     CBM_FAIL_OPEN = 0,   /* calls pass; cbm_permit_unprotected() tells */
-    CBM_FAIL_CLOSED = 1, /* calls are refused with CBM_E_AWAY */
+    CBM_FAIL_CLOSED = 1, /* calls are refused with CBM_E_AWAY or CBM_E_DENIED */
     CBM_LOCAL = 2,       /* an in-process manager goes on from the last known states; counts go over later */
 } cbm_when_away;
 
@@ -163,8 +163,9 @@ typedef struct cbm_permit {
  * `address`: ipc:///path, unix:///path, a path, abstract://name (Linux), or `local:` for a manager inside this process alone. NULL:
  * $CBM_ADDRESS (not when set-user-ID), else $XDG_RUNTIME_DIR/cbm/cbm.sock if a broker accepts there, else
  * /run/cbm/cbm.sock. Succeeds without a broker under fail-open and local: the client attaches when one appears. Under
- * fail-closed CBM_E_AWAY. CBM_E_ADDRESS, CBM_E_UNTRUSTED (in every mode: a stranger on the socket is not an absent broker),
- * CBM_E_NOMEM, CBM_E_INVALID. On failure *client is NULL.
+ * fail-closed CBM_E_AWAY, or CBM_E_DENIED when this user may not connect to the socket, which counts as no broker in the other
+ * modes too; cbm_last_message() tells which socket and who may. CBM_E_ADDRESS, CBM_E_UNTRUSTED (in every mode: a stranger on
+ * the socket is not an absent broker), CBM_E_NOMEM, CBM_E_INVALID. On failure *client is NULL.
  */
 CBM_API int cbm_open(cbm_client **client, const char *address, const cbm_open_options *options);
 /* NULL is fine. Nobody may be in a call, and no handle or permit of the client may be used afterwards. */
@@ -190,8 +191,8 @@ typedef struct cbm_get_options {
 /*
  * The spec's get(): the breaker `name`, created with `policy` (NULL: defaults) when there is none; an existing one is
  * returned unchanged. One handle a name: asking again gives the same. Under fail-open and local it succeeds without a broker and the
- * handle attaches later, with this policy. CBM_E_INVALID, CBM_E_RATE_LIMITED, CBM_E_FULL, CBM_E_NOMEM, CBM_E_AWAY (fail-closed).
- * When the broker refuses, *breaker is NULL.
+ * handle attaches later, with this policy. CBM_E_INVALID, CBM_E_RATE_LIMITED, CBM_E_FULL, CBM_E_NOMEM, CBM_E_AWAY and
+ * CBM_E_DENIED (fail-closed). When the broker refuses, *breaker is NULL.
  */
 CBM_API int cbm_get(cbm_client *client, const char *name, const cbm_policy *policy, cbm_breaker **breaker);
 CBM_API int cbm_get_with(cbm_client *client, const char *name, const cbm_policy *policy, const cbm_get_options *options,
@@ -207,16 +208,17 @@ typedef struct cbm_begin_options {
 /*
  * May the call be made? 0 with a permit, which one cbm_call_report gives back; or CBM_E_OPEN, CBM_E_HALF_OPEN_FULL,
  * CBM_E_FORCED_OPEN, CBM_E_RATE_LIMITED; then cbm_permit_retry_after_ms() tells when to try again. When the broker cannot be
- * asked, or its answer is not understood, when_away decides: a permit without its word, CBM_E_AWAY (CBM_E_PROTOCOL), or the
- * in-process manager. CBM_E_UNTRUSTED in every mode. A breaker that is gone, or not known to a new broker, is created again with
- * the policy of its handle. Waits at most call_timeout_ms. Allocates nothing, as a report does not: no more than the buffers of a
- * first connection, and under CBM_LOCAL and `local:` what the in-process manager keeps of a breaker.
+ * asked, or its answer is not understood, when_away decides: a permit without its word, CBM_E_AWAY (CBM_E_DENIED when this user
+ * may not connect to its socket, CBM_E_PROTOCOL), or the in-process manager. CBM_E_UNTRUSTED in every mode. A breaker that is
+ * gone, or not known to a new broker, is created again with the policy of its handle. Waits at most call_timeout_ms. Allocates
+ * nothing, as a report does not: no more than the buffers of a first connection, and under CBM_LOCAL and `local:` what the
+ * in-process manager keeps of a breaker.
  */
 CBM_API int cbm_call_begin(cbm_breaker *breaker, cbm_permit *permit);
 CBM_API int cbm_call_begin_with(cbm_breaker *breaker, const cbm_begin_options *options, cbm_permit *permit);
 /* After a refusal: milliseconds until a call may be let through; -1: until somebody enables it; 0: not known. */
 CBM_API int64_t cbm_permit_retry_after_ms(const cbm_permit *permit);
-/* 1: the permit was given without the broker's word, because it is away (fail-open) */
+/* 1: the permit was given without the broker's word, as it is away (fail-open): right after begin cbm_last_message() tells why */
 CBM_API int cbm_permit_unprotected(const cbm_permit *permit);
 /* 1: the permit is a probe of HALF_OPEN: its outcome decides for everybody */
 CBM_API int cbm_permit_probe(const cbm_permit *permit);
@@ -232,9 +234,9 @@ typedef struct cbm_report_options {
 /*
  * How the call went. 0 when the broker has it: if this report opened the breaker, no cbm_call_begin that starts after this
  * returns, in any process, is let through. CBM_E_AWAY: not delivered after one more try on a new connection; the outcome is not
- * queued (under CBM_LOCAL the in-process manager takes it, and it is 0). CBM_E_NOT_FOUND: the breaker was removed meanwhile.
- * After any of these the permit is spent. CBM_E_INHERITED, CBM_E_INVALID (no permit, reported already, or options that are not
- * valid: those leave the permit as it was).
+ * queued (under CBM_LOCAL the in-process manager takes it, and it is 0); CBM_E_DENIED likewise. CBM_E_NOT_FOUND: the breaker was
+ * removed meanwhile. After any of these the permit is spent. CBM_E_INHERITED, CBM_E_INVALID (no permit, reported already, or
+ * options that are not valid: those leave the permit as it was).
  */
 CBM_API int cbm_call_report(cbm_permit *permit, cbm_outcome outcome);
 CBM_API int cbm_call_report_with(cbm_permit *permit, cbm_outcome outcome, const cbm_report_options *options);

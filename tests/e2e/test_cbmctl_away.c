@@ -1,9 +1,11 @@
 /* cbmctl run when the broker is away, hangs, is restarted, has no room, or is a stranger's. */
 #include <criterion/criterion.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -175,4 +177,51 @@ Test(cbmctl_away, a_strangers_socket_is_no_absent_broker)
     cr_assert_eq(result.status, 77);
     cr_assert_str_eq(result.out, "");
     program_result_deinit(&result);
+}
+
+/*
+ * From here on programs run as a root that other users' files are shut to, as they are to any user. Another user might not be let
+ * to the programs under test either.
+ */
+static void become_powerless(void)
+{
+    MUST(prctl(PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, 0, 0, 0) == 0);
+}
+
+static void denied_run(const char *address, const char *const *arguments, int status, const char *out)
+{
+    program_result result;
+    cbmctl_run(&result, address, arguments);
+    MUST(result.status == status);
+    MUST(strcmp(result.out, out) == 0);
+    MUST(has(result.err, "permission denied: ") && has(result.err, address) && has(result.err, "group cbm"));
+    MUST(strstr(result.err, "cannot be reached") == NULL);
+    MUST(strchr(result.err, '\n') == result.err + strlen(result.err) - 1);
+    program_result_deinit(&result);
+}
+
+static int is_told_of_the_permission(int index, void *context)
+{
+    (void)index;
+    const char *address = context;
+    become_powerless();
+    denied_run(address, ARGS("states"), 77, "");
+    denied_run(address, ARGS("ping"), 77, "");
+    denied_run(address, ARGS("report", "api", "failure"), 77, "");
+    denied_run(address, ARGS("run", "api", "--", "sh", "-c", "echo ran; exit 3"), 3, "ran\n");
+    denied_run(address, ARGS("run", "api", "--fail-closed", "--", "echo", "ran"), 77, "");
+    denied_run(address, ARGS("check", "api"), 0, "");
+    denied_run(address, ARGS("check", "api", "--fail-closed"), 77, "");
+    return 0;
+}
+
+Test(cbmctl_away, a_socket_that_is_not_for_this_user_is_told_from_an_absent_broker)
+{
+    if (geteuid() != 0)
+        cr_skip_test("only root can give a socket away");
+    broker *b = broker_start_unlimited();
+    cr_assert_eq(chown(b->socket_path, 65534, 65534), 0);
+    cr_assert_eq(chmod(b->socket_path, 0600), 0);
+    cr_assert_eq(processes_run(1, is_told_of_the_permission, b->address, 2 * CBMCTL_DEADLINE_MS), 0);
+    broker_free(b);
 }

@@ -2,6 +2,7 @@
 #include "clients.h"
 
 #include <criterion/criterion.h>
+#include <grp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +21,7 @@ static void skip_without_root(void)
 
 static void become_nobody(void)
 {
-    MUST(setresgid(NOBODY, NOBODY, NOBODY) == 0 && setresuid(NOBODY, NOBODY, NOBODY) == 0);
+    MUST(setgroups(0, NULL) == 0 && setresgid(NOBODY, NOBODY, NOBODY) == 0 && setresuid(NOBODY, NOBODY, NOBODY) == 0);
 }
 
 static int nobody_finds_the_door_shut(int index, void *context)
@@ -100,5 +101,75 @@ Test(users, who_is_let_to_the_socket_may_call_but_not_steer)
     cr_assert_eq(processes_run(1, nobody_may_call_but_not_steer, b->address, HARNESS_DEADLINE_MS), 0);
     cr_assert(state_is(b->address, "ha_api", "CLOSED"));
     cr_assert_eq(statistic(b->address, "ha_api", "failed_calls"), 1);
+    broker_free(b);
+}
+
+/* What libcbm-client makes of a socket that it may not connect to. */
+static int nobody_goes_on_without_the_broker(int index, void *context)
+{
+    (void)index;
+    broker *b = context;
+    cbm_client *client;
+    cbm_permit permit;
+    cbm_open_options closed = CBM_OPEN_OPTIONS_INIT;
+    closed.when_away = CBM_FAIL_CLOSED;
+    become_nobody();
+    MUST(cbm_open(&client, b->address, &closed) == CBM_E_DENIED && client == NULL);
+    MUST(strstr(cbm_last_message(), "permission denied") != NULL && strstr(cbm_last_message(), b->socket_path) != NULL);
+    client = client_open(b->address, CBM_FAIL_OPEN);
+    MUST(cbm_call_begin(breaker_get(client, "ha_api", NULL), &permit) == 0 && cbm_permit_unprotected(&permit));
+    MUST(cbm_call_report(&permit, CBM_FAILURE) == CBM_E_DENIED);
+    cbm_close(client);
+    return 0;
+}
+
+static int nobody_has_a_singleton(int index, void *context)
+{
+    (void)index;
+    broker *b = context;
+    cbm_policy policy = CBM_POLICY_INIT;
+    policy.failure_threshold = 2;
+    become_nobody();
+    MUST(setenv("CBM_ADDRESS", b->address, 1) == 0);
+    cbm_breaker *breaker = breaker_get(cbm_manager(), "ha_api", &policy);
+    fail_calls(breaker, 2);
+    MUST(call_once(breaker, CBM_SUCCESS) == CBM_E_OPEN);
+    MUST(cbm_ping(cbm_manager()) == CBM_E_DENIED);
+    return 0;
+}
+
+Test(users, who_is_not_let_to_the_socket_goes_on_without_the_broker_and_is_told_why)
+{
+    skip_without_root();
+    broker *b = broker_start(NULL);
+    cr_assert_eq(chmod(b->directory, 0755), 0);
+    cr_assert_eq(processes_run(1, nobody_goes_on_without_the_broker, b, HARNESS_DEADLINE_MS), 0);
+    cr_assert_eq(processes_run(1, nobody_has_a_singleton, b, HARNESS_DEADLINE_MS), 0);
+    broker_free(b);
+}
+
+/* Over the library, where `denied` is the broker's word and not the system's. */
+static int nobody_is_denied_by_the_broker(int index, void *context)
+{
+    (void)index;
+    char *json = NULL;
+    become_nobody();
+    cbm_client *client = client_open(context, CBM_LOCAL);
+    MUST(cbm_command(client, "remove *", &json) == CBM_E_DENIED && json != NULL);
+    MUST(strstr(cbm_last_message(), "permission denied:") == NULL);
+    cbm_free(json);
+    MUST(cbm_remove(client, "*", NULL) == CBM_E_DENIED); /* the manager in this process does not stand in */
+    MUST(cbm_connected(client) == 1);
+    cbm_close(client);
+    return 0;
+}
+
+Test(users, what_the_broker_denies_is_no_absence)
+{
+    skip_without_root();
+    broker *b = broker_start(NULL);
+    cr_assert_eq(chmod(b->directory, 0755), 0);
+    cr_assert_eq(chmod(b->socket_path, 0666), 0);
+    cr_assert_eq(processes_run(1, nobody_is_denied_by_the_broker, b->address, HARNESS_DEADLINE_MS), 0);
     broker_free(b);
 }
