@@ -1,6 +1,9 @@
 /*
  * libcbm-client: circuit breakers shared by the processes of one host.
  *
+ * "The spec" is the description of a circuit-breaker manager in Python that this follows: get, call, get_all_states, reset_all,
+ * get_stats and reset of one manager, the singleton of get_circuit_breaker_manager().
+ *
  * A broker, cbmd, owns the breakers; this library asks it over a Unix socket. It starts no thread, installs no signal
  * handler, never raises SIGPIPE and never waits longer than the deadlines of cbm_open_options.
  *

@@ -1,5 +1,6 @@
 /*
- * libcbm-core: the circuit-breaker manager as a pure engine.
+ * libcbm-core: the circuit-breaker manager as a pure engine. "The spec" is the description of such a manager in Python that
+ * it follows; where it decides otherwise, the function concerned says so.
  *
  * No I/O, no thread, no lock, no clock of its own: every call takes `now_ns`, CLOCK_MONOTONIC or any other
  * clock that counts nanoseconds and never runs backwards (an earlier value than one seen before is taken as that one).
