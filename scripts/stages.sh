@@ -161,21 +161,31 @@ run_all_stages() {
     [[ $total_failed -eq 0 && $total_passed -gt 0 ]]
 }
 
+# soak_tests PRESET SECONDS: all its tests again and again; the last round is finished
+soak_tests() {
+    local end=$((SECONDS + $2)) round=0
+    configure_and_build "$1" >"$logs/soak.log" 2>&1 || { cat "$logs/soak.log"; die "$1 does not build"; }
+    while [[ $SECONDS -lt $end ]]; do
+        round=$((round + 1))
+        if ! "${launcher[@]}" ctest --preset "$1" >"$logs/soak.log" 2>&1; then
+            cat "$logs/soak.log"
+            die "a test of $1 failed in round $round"
+        fi
+        say "$1: round $round: $(grep 'tests passed,' "$logs/soak.log")"
+    done
+}
+
 # What no test run has the time for: the same programs, many times over.
 run_soak() {
-    local minutes=${CBM_SOAK_MINUTES:-60} status=0
+    local minutes=${CBM_SOAK_MINUTES:-60}
+    [[ $minutes =~ ^[1-9][0-9]*$ ]] || die "CBM_SOAK_MINUTES is a number of minutes, not '$minutes'"
     mkdir -p "$logs"
     say "about $minutes minutes (CBM_SOAK_MINUTES): stress under ThreadSanitizer, all tests again and again, fuzzing"
     choose_launcher "${CC:-cc}" thread
-    configure_and_build tsan
-    "${launcher[@]}" timeout "$((minutes * 20))" ctest --preset tsan --repeat until-fail:100000 || status=$?
-    [[ $status -eq 124 || $status -eq 0 ]] || die "the stress programs failed"
-    status=0
+    soak_tests tsan $((minutes * 20))
     choose_launcher "${CC:-cc}" address,undefined
-    configure_and_build asan
-    "${launcher[@]}" timeout "$((minutes * 20))" ctest --preset asan --repeat until-fail:100000 || status=$?
-    [[ $status -eq 124 || $status -eq 0 ]] || die "the tests failed"
-    configure_and_build fuzz
+    soak_tests asan $((minutes * 20))
+    configure_and_build fuzz >"$logs/soak.log" 2>&1 || { cat "$logs/soak.log"; die "fuzz does not build"; }
     local -a targets=(build/fuzz/bin/fuzz_*)
     fuzz_each_target $((minutes * 20 / ${#targets[@]})) || die "a fuzz target failed"
     say "soaked: nothing failed"
