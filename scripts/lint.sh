@@ -128,13 +128,6 @@ check_length() {
     result "no file over $longest_file lines" "${output%$'\n'}"
 }
 
-# Nothing in the tree is fetched from a package registry: what is needed comes from the distribution.
-check_registries() {
-    local hosts='pypi[.]org|pythonhosted[.]org|npmjs[.](org|com)|rubygems[.]org|crates[.]io|proxy[.]golang[.]org|packagist[.]org'
-    result "no package registry is named" "$(printf '%s\0' "${files[@]}" | xargs -0 grep -nIE "$hosts" 2>/dev/null |
-        grep -v '^scripts/lint\.sh:')"
-}
-
 check_whitespace() {
     result "no trailing white space" "$(printf '%s\n' "${files[@]}" | grep -E '\.(c|h|def|py|sh|md|cmake|txt|in)$|^dev$' |
         xargs -r grep -nE '[[:space:]]+$')"
@@ -145,7 +138,6 @@ check_whitespace
 check_length
 check_arrows
 check_lib_is_pure
-check_registries
 check_shellcheck
 check_python
 check_cppcheck

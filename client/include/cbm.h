@@ -9,8 +9,9 @@
  *
  * Results: 0, or a negative cbm_error. Threads: every function may be called from any thread at any time, except
  * cbm_close, during and after which nobody may use the client, its breakers or its permits. A permit is for
- * one thread at a time. A thread that is cancelled while it waits here finishes the call first. Signals: not async-signal-safe. Fork: a client goes on working in the child, which connects for
- * itself at its next call; a permit taken by the parent is the parent's alone (CBM_E_INHERITED).
+ * one thread at a time. A thread that is cancelled while it waits here finishes the call first. Signals: not
+ * async-signal-safe. Fork: a client goes on working in the child, which connects for itself at its next call; a permit taken by
+ * the parent is the parent's alone (CBM_E_INHERITED).
  *
  *     cbm_client *client;
  *     cbm_breaker *breaker;

@@ -383,10 +383,11 @@ typedef struct cbm_core_report {
 /*
  * Second half of the spec's call(). `permit` NULL: an outcome observed elsewhere; it counts in CLOSED and is statistics
  * only otherwise, and creates an unknown name with defaults; with a permit an unknown name is CBM_CORE_E_NOT_FOUND. A permit
- * that belongs to another name is CBM_CORE_E_INVALID; one of an older epoch or slot generation is late, and so
- * is one of HALF_OPEN already reported: statistics only (nobody remembers the permits of CLOSED). open_for_ms opens at once from CLOSED or HALF_OPEN whatever the rule says, for that long (at most
- * open_for_max_ms); while OPEN it may lengthen, never shorten; the backoff step is untouched; also a late or permitless
- * report does that. *state: the state after it (may be NULL). Never limited.
+ * that belongs to another name is CBM_CORE_E_INVALID; one of an older epoch or slot generation is late, and so is one of
+ * HALF_OPEN already reported: statistics only (nobody remembers the permits of CLOSED). open_for_ms opens at once from
+ * CLOSED or HALF_OPEN whatever the rule says, for that long (at most open_for_max_ms); while OPEN it may lengthen, never
+ * shorten; the backoff step is untouched; also a late or permitless report does that. *state: the state after it (may
+ * be NULL). Never limited.
  */
 CBM_CORE_API int cbm_core_call_report(cbm_core_manager *manager, const char *name, const cbm_core_permit *permit,
                                       const cbm_core_report *report, int64_t now_ns, cbm_core_state *state);
