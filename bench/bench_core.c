@@ -101,6 +101,18 @@ static double measure(int count, double *bytes_each)
     return bench_median(figures, ROUNDS);
 }
 
+/* A breaker under `failures` with the default threshold: the ring of its failures' times is taken with it, so that none is ever lost. */
+static double bytes_under_failures(void)
+{
+    cbm_core_policy_request policy = {0};
+    double bytes;
+
+    set_policy(&policy, "rule", "failures");
+    set_policy(&policy, "window_s", "3600");
+    cbm_core_manager_free(fill(1000, &policy, &bytes));
+    return bytes;
+}
+
 /* What a window adds to a breaker once it is full, a unit (outcome or second) of it. */
 static double window_bytes(const char *rule, const char *size_field, int size)
 {
@@ -146,21 +158,24 @@ static double window_bytes(const char *rule, const char *size_field, int size)
 int main(int argc, char **argv)
 {
     FILE *json = argc == 3 && strcmp(argv[1], "--json") == 0 ? fopen(argv[2], "w") : NULL;
-    double bytes_few, bytes_many, few, many, bits, second;
+    double bytes_few, bytes_many, few, many, bits, second, failures;
 
     few = measure(FEW, &bytes_few);
     many = measure(MANY, &bytes_many);
     bits = window_bytes("count_window", "window_size", 20000) * 8;
     second = window_bytes("time_window", "window_s", 3600);
+    failures = bytes_under_failures();
     printf("\nlibcbm-core, begin + report of a success by slot, one thread\n");
     printf("  %6d breakers  %6.1f ns\n  %6d breakers  %6.1f ns at random (%.2f times)\n", FEW, few, MANY, many,
            many / few);
     printf("  a breaker before its first failure: %.0f bytes of heap, name and table included\n", bytes_many);
+    printf("  the same under `failures`, with room for the times of 5: %.0f bytes\n", failures);
     printf("  more under count_window: %.2f bits an outcome; under time_window: %.1f bytes a second\n", bits, second);
     bench_json_open(json, "core");
     bench_json_figure(json, "begin+report, 10 breakers", few, "ns", few, few);
     bench_json_figure(json, "begin+report, 65000 breakers at random", many, "ns", many, many);
     bench_json_figure(json, "bytes a breaker", bytes_many, "bytes", bytes_many, bytes_many);
+    bench_json_figure(json, "bytes a breaker, failures", failures, "bytes", failures, failures);
     bench_json_figure(json, "bits an outcome, count_window", bits, "bits", bits, bits);
     bench_json_figure(json, "bytes a second, time_window", second, "bytes", second, second);
     bench_json_close(json);
