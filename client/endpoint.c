@@ -9,6 +9,7 @@
 
 #include "cbm.h"
 #include "failure.h"
+#include "hex.h"
 
 #define HOST_SOCKET "/run/cbm/cbm.sock"
 #define USER_SOCKET "cbm/cbm.sock" /* below $XDG_RUNTIME_DIR */
@@ -33,17 +34,6 @@ static int parse_path(cbm_endpoint *endpoint, const char *path)
     return 0;
 }
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
-
 /* One character of a name in which %XX stands for a byte, as NNG reads abstract names. -1: not one. */
 static int decode_character(const char **name)
 {
@@ -51,8 +41,8 @@ static int decode_character(const char **name)
 
     if (**name != '%')
         return (unsigned char)*(*name)++;
-    high = hex_digit((*name)[1]);
-    low = high < 0 ? -1 : hex_digit((*name)[2]);
+    high = cbm_hex_digit((*name)[1]);
+    low = high < 0 ? -1 : cbm_hex_digit((*name)[2]);
     if (low < 0)
         return -1;
     *name += 3;

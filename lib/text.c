@@ -54,6 +54,21 @@ int core_is_control(uint32_t character)
     return character < 0x20 || (character >= 0x7f && character <= 0x9f);
 }
 
+bool cbm_core_text_valid(const char *text, size_t length)
+{
+    size_t used;
+
+    for (size_t at = 0; at < length; at += used) {
+        uint32_t character;
+
+        used = core_utf8_decode(text + at, length - at, &character);
+        if (used == 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
 bool cbm_core_name_valid(const char *name, size_t length)
 {
     size_t used;

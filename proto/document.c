@@ -6,7 +6,6 @@
 #include "check.h"
 #include "error.h"
 #include "fault.h"
-#include "utf8.h"
 
 #define ZONE_CHUNK 8192 /* bytes at least of each allocation, where the document's own room is not enough */
 /*
@@ -88,7 +87,7 @@ int cbm_map_check(const msgpack_object *object, const char *what, cbm_fault *fau
     for (uint32_t i = 0; i < map->size; i++) {
         const msgpack_object *key = &map->ptr[i].key;
 
-        if (key->type != MSGPACK_OBJECT_STR || !cbm_utf8_valid(key->via.str.ptr, key->via.str.size))
+        if (key->type != MSGPACK_OBJECT_STR || !cbm_core_text_valid(key->via.str.ptr, key->via.str.size))
             return cbm_fault_set(fault, CBM_PROTO_E_INVALID, what, "a key is not a UTF-8 text");
     }
     twin = find_twin(map);

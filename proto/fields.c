@@ -8,7 +8,6 @@
 #include "document.h"
 #include "error.h"
 #include "fault.h"
-#include "utf8.h"
 
 #define INT64_AS_DOUBLE 9223372036854775808.0 /* 2^63 */
 
@@ -57,7 +56,7 @@ static bool read_text(const cbm_field_row *row, const msgpack_object *value, cha
 {
     const msgpack_object_str *text = &value->via.str;
 
-    if (value->type != MSGPACK_OBJECT_STR || !cbm_utf8_valid(text->ptr, text->size))
+    if (value->type != MSGPACK_OBJECT_STR || !cbm_core_text_valid(text->ptr, text->size))
         return false;
     if (row->type == CBM_TYPE_TEXT) {
         cbm_core_text_copy(to, row->size, text->ptr, text->size);

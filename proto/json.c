@@ -8,7 +8,6 @@
 #include "reply_fields.h"
 #include "sp.h"
 #include "text.h"
-#include "utf8.h"
 
 #define DIGITS 15 /* of a real number: 33.3 stays 33.3 */
 
@@ -20,7 +19,7 @@ static json_t *to_json(const msgpack_object *object, int *error);
 
 static json_t *text(const msgpack_object_str *str, int *error)
 {
-    if (cbm_utf8_valid(str->ptr, str->size))
+    if (cbm_core_text_valid(str->ptr, str->size))
         return json_stringn_nocheck(str->size > 0 ? str->ptr : "", str->size);
     *error = CBM_PROTO_E_PROTOCOL;
     return NULL;

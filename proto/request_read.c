@@ -9,7 +9,6 @@
 #include "fault.h"
 #include "request_fields.h"
 #include "sp.h"
-#include "utf8.h"
 
 static int policy_fault(const char *name, int field, cbm_fault *fault)
 {
@@ -194,7 +193,7 @@ static int read_op(const msgpack_object *map, cbm_request *request, cbm_fault *f
 
     if (!op)
         return cbm_fault_set(fault, CBM_PROTO_E_INVALID, "op", "op is missing");
-    if (op->type != MSGPACK_OBJECT_STR || !cbm_utf8_valid(op->via.str.ptr, op->via.str.size))
+    if (op->type != MSGPACK_OBJECT_STR || !cbm_core_text_valid(op->via.str.ptr, op->via.str.size))
         return cbm_fault_set(fault, CBM_PROTO_E_INVALID, "op", "op must be a UTF-8 text");
     found = cbm_operation_find(op->via.str.ptr, op->via.str.size);
     if (found < 0)

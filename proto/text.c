@@ -7,6 +7,7 @@
 
 #include "error.h"
 #include "fault.h"
+#include "hex.h"
 #include "request_fields.h"
 #include "sp.h"
 
@@ -175,24 +176,13 @@ static int write_number(text_command *command, const text_token *token, const ch
     return 0;
 }
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
-
 static int write_hex(text_command *command, const text_token *token, const char *field)
 {
     msgpack_pack_bin(&command->packer, token->length / 2);
     if (token->length % 2 != 0)
         return bad(command, token->start, field, "%s must be hex, two digits a byte", field);
     for (size_t i = 0; i < token->length; i += 2) {
-        int high = hex_digit(token->text[i]), low = hex_digit(token->text[i + 1]);
+        int high = cbm_hex_digit(token->text[i]), low = cbm_hex_digit(token->text[i + 1]);
         char byte;
 
         if (high < 0 || low < 0)

@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "hex.h"
+
 #define SYSTEM_DIRECTORY "/run/cbm"
 #define SOCKET_NAME "/cbm.sock"
 
@@ -35,14 +37,6 @@ static bool set_path(cbm_address *address, const char *path, const char **why)
     return true;
 }
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* Bytes of the name with %xx decoded; 0: not a name. */
 static size_t abstract_size(const char *name)
 {
@@ -51,7 +45,7 @@ static size_t abstract_size(const char *name)
     for (; *name; name++, size++) {
         if (*name != '%')
             continue;
-        if (hex_digit(name[1]) < 0 || hex_digit(name[2]) < 0)
+        if (cbm_hex_digit(name[1]) < 0 || cbm_hex_digit(name[2]) < 0)
             return 0;
         name += 2;
     }

@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "cbm_core.h"
-#include "utf8.h"
 
 void cbm_config_refuse(cbm_config_lines *lines, unsigned line, const char *format, ...)
 {
@@ -80,7 +79,7 @@ static void take_line(cbm_config_lines *lines, const char *text, size_t size, ch
         cbm_config_refuse(lines, lines->line, "the line is longer than %d bytes", CBM_CONFIG_LINE_MAX);
     } else if (has_control_character(text, size)) {
         cbm_config_refuse(lines, lines->line, "there is a control character in the line");
-    } else if (!cbm_utf8_valid(text, size)) {
+    } else if (!cbm_core_text_valid(text, size)) {
         cbm_config_refuse(lines, lines->line, "the line is not UTF-8");
     } else if (text[0] == '[') {
         char line[CBM_CONFIG_LINE_MAX + 1];

@@ -504,6 +504,8 @@ CBM_CORE_API int cbm_core_successes_record(cbm_core_manager *manager, uint32_t s
 CBM_CORE_API bool cbm_core_name_valid(const char *name, size_t length);
 /* Whether a pattern as that of cbm_core_states means `name`. */
 CBM_CORE_API bool cbm_core_name_matches(const char *pattern, const char *name);
+/* Whether bytes are UTF-8: shortest forms only, no surrogates, nothing above U+10FFFF. No bytes (then `text` may be NULL) are. */
+CBM_CORE_API bool cbm_core_text_valid(const char *text, size_t length);
 /* Copies UTF-8 text into `to` (size bytes with the end), cut at a character; control characters become spaces. */
 CBM_CORE_API void cbm_core_text_copy(char *to, size_t size, const char *from, size_t length);
 

@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cbm_core.h"
 #include "config.h"
-#include "utf8.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -58,7 +58,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         cbm_config_free(config);
     } else {
         check(sscanf(message, "f:%u: ", &line) == 1 && line >= 1 && line <= lines_of(data, size));
-        check(cbm_utf8_valid(message, strlen(message)));
+        check(cbm_core_text_valid(message, strlen(message)));
     }
     return 0;
 }

@@ -4,7 +4,6 @@
 
 #include "codec.h"
 #include "sp.h"
-#include "utf8.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -35,10 +34,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     cbm_buffer bytes;
     int error = cbm_request_decode(data, size, &request, &fault);
 
-    check(cbm_utf8_valid(request.correlation_id, strlen(request.correlation_id)));
+    check(cbm_core_text_valid(request.correlation_id, strlen(request.correlation_id)));
     if (error) {
         check(error == fault.error && fault.message[0] && !request.reports);
-        check(cbm_utf8_valid(fault.message, strlen(fault.message)) && cbm_utf8_valid(fault.field, strlen(fault.field)));
+        check(cbm_core_text_valid(fault.message, strlen(fault.message)) &&
+              cbm_core_text_valid(fault.field, strlen(fault.field)));
         return 0;
     }
     cbm_buffer_init(&bytes, CBM_REQUEST_MAX);

@@ -5,7 +5,6 @@
 #include "error.h"
 #include "sp.h"
 #include "text.h"
-#include "utf8.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -32,7 +31,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (!error)
             cbm_request_deinit(&request);
     }
-    check(cbm_utf8_valid(fault.message, strlen(fault.message)));
+    check(cbm_core_text_valid(fault.message, strlen(fault.message)));
     cbm_buffer_deinit(&bytes);
     return 0;
 }
