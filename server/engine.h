@@ -67,6 +67,38 @@ int cbm_engine_configure(cbm_engine *engine, const cbm_caller *caller, const cha
                          const cbm_core_policy_request *policy, int *bad_field, cbm_core_status *status);
 int cbm_engine_remove(cbm_engine *engine, const cbm_caller *caller, const char *pattern, uint64_t *removed);
 
+/* ---- Shared memory ---- */
+
+struct cbm_publisher;
+struct cbm_tokens;
+struct cbm_publisher *cbm_engine_publisher(cbm_engine *engine); /* NULL: this system has none */
+struct cbm_tokens *cbm_engine_tokens(cbm_engine *engine);
+
+/* Whose ledger it is. */
+typedef struct cbm_ledger_owner {
+    uint64_t uid;
+    int64_t pid;         /* 0: not known; then the ledger ends with the connection */
+    uint64_t connection; /* the holder of the SP connection that asked for the token */
+} cbm_ledger_owner;
+
+/*
+ * A ledger, mapped read-only, with its size and seals checked. With 0 the mapping is the engine's, and *holder names the ledger from
+ * now on. The same ledger id of the same uid and pid takes the place of the earlier mapping; of anybody else it is
+ * CBM_PROTO_E_DENIED. Also CBM_PROTO_E_NOMEM, _FULL.
+ */
+struct cbm_ledger;
+int cbm_engine_ledger_attach(cbm_engine *engine, const struct cbm_ledger *ledger, const cbm_ledger_owner *owner,
+                             uint64_t *holder);
+/* Its process is gone: what it still says is taken, and its permits are dealt with. No such ledger: nothing. */
+void cbm_engine_ledger_end(cbm_engine *engine, uint64_t holder);
+/* Told under the engine's lock, when a ledger ended otherwise: its process need not be watched any more. May not call the engine. */
+void cbm_engine_on_ledger_ended(cbm_engine *engine, void (*ended)(void *context, uint64_t holder), void *context);
+
+/* The operations. */
+int cbm_engine_attach(cbm_engine *engine, const cbm_caller *caller, uint8_t token[CBM_ID_SIZE], int64_t *now_ns);
+int cbm_engine_detach(cbm_engine *engine, const cbm_caller *caller, const uint8_t ledger[CBM_ID_SIZE]);
+int cbm_engine_pull(cbm_engine *engine, const cbm_caller *caller, const char *name);
+
 int64_t cbm_clock_ns(void); /* CLOCK_MONOTONIC */
 
 #endif

@@ -162,6 +162,13 @@ CBM_CORE_API int cbm_core_policy_parse(cbm_core_policy_request *request, int fie
 CBM_CORE_API int cbm_core_policy_resolve(const cbm_core_policy_request *request, cbm_core_policy *policy,
                                          int *bad_field);
 
+/*
+ * Epochs are counted modulo 2^22, so that state, flags and epoch of a breaker fit into 32 bits of shared memory. A permit would
+ * have to be kept for four million changes of its breaker to be taken for a new one.
+ */
+#define CBM_CORE_EPOCH_BITS 22
+#define CBM_CORE_EPOCH_MASK ((UINT64_C(1) << CBM_CORE_EPOCH_BITS) - 1)
+
 /* ---- What can be read of a breaker and of the manager ------------------------------------------------------- */
 
 typedef enum cbm_core_policy_source {
@@ -208,7 +215,7 @@ typedef struct cbm_core_status {
     double slow_call_rate;  /* likewise */
     uint64_t calls;         /* that the rates are over; 0 under the rules without a window */
     bool would_open;        /* METRICS_ONLY: the rule would have opened it, at some outcome since metrics_only */
-    uint32_t epoch;         /* raised by each state change, reset and manual control */
+    uint32_t epoch;         /* raised by each state change, reset and manual control; modulo 2^22 */
     uint32_t slot;          /* index, below max_breakers */
     uint32_t slot_generation;
     uint32_t permits_out; /* HALF_OPEN */
@@ -290,7 +297,7 @@ typedef struct cbm_core_options {
     uint32_t max_rate_limit;       /* 0: 1000; at most 1,000,000 */
     uint32_t rate_limit_window_ms; /* 0: 1000 */
     uint64_t seed;                 /* of the jitter */
-    uint32_t first_epoch;          /* epochs and slot generations of new slots start here */
+    uint32_t first_epoch;          /* epochs (modulo 2^22) and slot generations of new slots start here; 0: at 1 */
     void (*on_event)(void *context, const cbm_core_event *event);
     void *event_context;
     /*
@@ -337,9 +344,11 @@ typedef struct cbm_core_permit {
     uint32_t slot;
     uint32_t slot_generation;
     uint32_t epoch;
-    uint32_t flags; /* reserved */
+    uint32_t flags; /* CBM_CORE_PERMIT_UNCOUNTED, or 0 */
     uint64_t id;    /* 0: given in CLOSED, DISABLED or METRICS_ONLY: no holder, no lease */
 } cbm_core_permit;
+/* Nobody asked the manager for it: it was taken from what cbm_core_glance_at tells. Its report counts the operation. */
+#define CBM_CORE_PERMIT_UNCOUNTED UINT32_C(1)
 
 typedef struct cbm_core_begin {
     uint64_t holder;   /* whose death gives the permit back (cbm_core_holder_gone); 0: nobody's, the lease alone */
@@ -499,6 +508,45 @@ CBM_CORE_API bool cbm_core_successes_decide(cbm_core_manager *manager, uint32_t 
                                             int64_t now_ns);
 CBM_CORE_API int cbm_core_successes_record(cbm_core_manager *manager, uint32_t slot, uint32_t slot_generation,
                                            uint32_t epoch, uint64_t count, int64_t at_ns, cbm_core_state *state);
+
+/*
+ * What others need to know of a breaker to begin calls on it, and to be refused, by themselves. It is told as it stands, without
+ * what time has done to it since (`due`); nothing is changed by looking.
+ */
+typedef struct cbm_core_glance {
+    uint32_t slot_generation; /* of the breaker in that slot, or of the next one to get it */
+    uint32_t epoch;
+    cbm_core_state state;
+    bool fast; /* CLOSED, METRICS_ONLY, DISABLED: successes may be held back (cbm_core_successes_decide is false) */
+    bool full; /* HALF_OPEN, and no permit to give */
+    bool due;  /* a deadline of it has come: the next operation on it, or cbm_core_tick, changes it */
+    bool by_seconds; /* what is held back has to be recorded at each boundary of a second: a time window */
+    /* OPEN, FORCED_OPEN, full: until then begins are refused; CBM_CORE_NEVER_NS: it has no end of its own */
+    int64_t retry_at_ns;
+    /* A success that took longer is slow and cannot be held back; -1: the rule takes no durations. */
+    int64_t slow_call_ns;
+} cbm_core_glance;
+
+/* CBM_CORE_E_NOT_FOUND: the slot is empty, and of *glance slot_generation and epoch alone are told. O(1). */
+CBM_CORE_API int cbm_core_glance_at(cbm_core_manager *manager, uint32_t slot, int64_t now_ns, cbm_core_glance *glance);
+/* The slot of a name. CBM_CORE_E_NOT_FOUND. Changes nothing, not even what time has done. */
+CBM_CORE_API int cbm_core_find(const cbm_core_manager *manager, const char *name, uint32_t *slot);
+/* A breaker that cbm_core_tick would work off first, having reached its deadline. False: none is due. */
+CBM_CORE_API bool cbm_core_next_due(const cbm_core_manager *manager, int64_t now_ns, uint32_t *slot);
+
+/* What happened elsewhere and decides nothing: statistics alone. */
+typedef struct cbm_core_counts {
+    uint64_t late_successes; /* in successful_calls and late_reports */
+    uint64_t rejected;       /* in OPEN and FORCED_OPEN */
+    uint64_t half_open_rejected;
+    uint64_t operations; /* begins that nobody asked the manager for; the limiter does not hear of them */
+} cbm_core_counts;
+/* CBM_CORE_E_NOT_FOUND when that generation is gone. */
+CBM_CORE_API int cbm_core_counts_add(cbm_core_manager *manager, uint32_t slot, uint32_t slot_generation,
+                                     const cbm_core_counts *counts);
+/* `count` durations about as long as that, of successes that are recorded otherwise. Likewise. */
+CBM_CORE_API int cbm_core_durations_add(cbm_core_manager *manager, uint32_t slot, uint32_t slot_generation,
+                                        int64_t duration_ns, uint64_t count);
 
 /* Whether `name` may name a breaker: 1 to 128 bytes of UTF-8 without control characters (C0, DEL, C1). */
 CBM_CORE_API bool cbm_core_name_valid(const char *name, size_t length);
