@@ -1,0 +1,174 @@
+#include "quota.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+/* A lack of memory is an answer instead of an exit: a failed add leaves hh.tbl of the element NULL. */
+#define HASH_NONFATAL_OOM 1
+#define uthash_nonfatal_oom(element) ((void)(element))
+#include <uthash.h>
+
+#include "error.h"
+
+#define IDLE_KEPT 1024 /* users that use nothing now and are remembered all the same */
+
+typedef struct quota_user {
+    cbm_quota_usage usage;
+    UT_hash_handle hh;
+} quota_user;
+
+struct cbm_quota {
+    pthread_mutex_t lock;
+    cbm_quota_limits limits;
+    quota_user *users; /* by uid */
+    uint64_t bytes;    /* CBM_QUOTA_BYTES of all */
+};
+
+int cbm_quota_new(cbm_quota **quota, const cbm_quota_limits *limits)
+{
+    *quota = calloc(1, sizeof **quota);
+    if (!*quota)
+        return CBM_PROTO_E_NOMEM;
+    (*quota)->limits = *limits;
+    pthread_mutex_init(&(*quota)->lock, NULL);
+    return 0;
+}
+
+static void forget(cbm_quota *quota, quota_user *user)
+{
+    HASH_DEL(quota->users, user);
+    free(user);
+}
+
+void cbm_quota_free(cbm_quota *quota)
+{
+    if (!quota)
+        return;
+    while (quota->users)
+        forget(quota, quota->users);
+    pthread_mutex_destroy(&quota->lock);
+    free(quota);
+}
+
+/* ---- Users ------------------------------------------------------------------------------------------------------ */
+
+static quota_user *find(const cbm_quota *quota, uint64_t uid)
+{
+    quota_user *user;
+
+    HASH_FIND(hh, quota->users, &uid, sizeof uid, user);
+    return user;
+}
+
+static quota_user *find_or_add(cbm_quota *quota, uint64_t uid)
+{
+    quota_user *user = find(quota, uid);
+
+    if (user)
+        return user;
+    user = calloc(1, sizeof *user);
+    if (!user)
+        return NULL;
+    user->usage.uid = uid;
+    HASH_ADD(hh, quota->users, usage.uid, sizeof user->usage.uid, user);
+    if (!user->hh.tbl) { /* the table had no memory for it */
+        free(user);
+        return NULL;
+    }
+    return user;
+}
+
+static bool uses_nothing(const quota_user *user)
+{
+    for (int kind = 0; kind < CBM_QUOTA_KINDS; kind++)
+        if (user->usage.used[kind])
+            return false;
+    return true;
+}
+
+/* ---- Charges ---------------------------------------------------------------------------------------------------- */
+
+static bool has_room(const cbm_quota *quota, const quota_user *user, cbm_quota_kind kind, uint64_t amount)
+{
+    uint64_t most = quota->limits.each[kind], used = user->usage.used[kind], together = quota->limits.bytes_together;
+
+    if (most && (used > most || amount > most - used))
+        return false;
+    if (kind != CBM_QUOTA_BYTES || !together)
+        return true;
+    return quota->bytes <= together && amount <= together - quota->bytes &&
+           used + amount <= together - quota->bytes - amount;
+}
+
+static void add(cbm_quota *quota, quota_user *user, cbm_quota_kind kind, uint64_t amount)
+{
+    user->usage.used[kind] += amount;
+    if (kind == CBM_QUOTA_BYTES)
+        quota->bytes += amount;
+}
+
+static bool charge(cbm_quota *quota, uint64_t uid, cbm_quota_kind kind, uint64_t amount, bool limited)
+{
+    quota_user *user;
+    bool room = false;
+
+    pthread_mutex_lock(&quota->lock);
+    user = find_or_add(quota, uid);
+    if (user) {
+        room = !limited || has_room(quota, user, kind, amount);
+        if (room)
+            add(quota, user, kind, amount);
+        else
+            user->usage.refused++;
+    }
+    pthread_mutex_unlock(&quota->lock);
+    return room;
+}
+
+bool cbm_quota_charge(cbm_quota *quota, uint64_t uid, cbm_quota_kind kind, uint64_t amount)
+{
+    return charge(quota, uid, kind, amount, true);
+}
+
+bool cbm_quota_charge_unlimited(cbm_quota *quota, uint64_t uid, cbm_quota_kind kind, uint64_t amount)
+{
+    return charge(quota, uid, kind, amount, false);
+}
+
+void cbm_quota_discharge(cbm_quota *quota, uint64_t uid, cbm_quota_kind kind, uint64_t amount)
+{
+    quota_user *user;
+
+    pthread_mutex_lock(&quota->lock);
+    user = find(quota, uid);
+    if (user) {
+        if (amount > user->usage.used[kind])
+            amount = user->usage.used[kind];
+        user->usage.used[kind] -= amount;
+        if (kind == CBM_QUOTA_BYTES)
+            quota->bytes -= amount;
+        if (HASH_COUNT(quota->users) > IDLE_KEPT && uses_nothing(user))
+            forget(quota, user);
+    }
+    pthread_mutex_unlock(&quota->lock);
+}
+
+/* ---- Looking ---------------------------------------------------------------------------------------------------- */
+
+static int by_uid(const quota_user *a, const quota_user *b)
+{
+    return a->usage.uid < b->usage.uid ? -1 : a->usage.uid > b->usage.uid;
+}
+
+size_t cbm_quota_list(cbm_quota *quota, cbm_quota_usage *usages, size_t capacity)
+{
+    size_t count = 0;
+
+    pthread_mutex_lock(&quota->lock);
+    HASH_SORT(quota->users, by_uid);
+    for (quota_user *user = quota->users; user && count < capacity; user = user->hh.next)
+        usages[count++] = user->usage;
+    count = HASH_COUNT(quota->users);
+    pthread_mutex_unlock(&quota->lock);
+    return count;
+}
