@@ -266,6 +266,9 @@ void core_breaker_successes(core_shared *shared, core_breaker *breaker, uint32_t
 
 bool core_breaker_successes_decide(core_breaker *breaker, int64_t now_ns)
 {
+    if (breaker->state == CBM_CORE_METRICS_ONLY && breaker->would_open) {
+        return false; /* that stays as it is, whatever comes */
+    }
     return breaker->state == CBM_CORE_HALF_OPEN ||
            (core_state_records((cbm_core_state)breaker->state) &&
             core_rule_successes_decide(&breaker->rule, core_breaker_policy(breaker), now_ns));
@@ -365,7 +368,7 @@ void core_breaker_start(core_shared *shared, core_breaker *breaker, int64_t now_
     breaker->state = CBM_CORE_CLOSED;
     breaker->rest->state_since_ns = now_ns;
     breaker->last_used_ns = now_ns;
-    breaker->rest->last_failure_ns = -1;
+    breaker->rest->last_failure_ns = CORE_NEVER_HAPPENED_NS;
     breaker->rest->state_ends_ns = CBM_CORE_NEVER_NS;
     breaker->rest->deadline_ns = CBM_CORE_NEVER_NS;
     breaker->rest->heap_index = CORE_NOT_IN_HEAP;

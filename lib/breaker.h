@@ -11,15 +11,18 @@
 #include "statistics.h"
 #include "table.h"
 
+#define CORE_NEVER_HAPPENED_NS INT64_MIN
+
 /* What a call on a CLOSED breaker does not need. */
 typedef struct core_breaker_rest {
     struct core_breaker *breaker;
     int64_t state_since_ns;
-    int64_t state_ends_ns;   /* OPEN: when a begin may go on; a manual state: when it ends by itself */
-    int64_t settle_at_ns;    /* before this there is nothing to settle */
-    int64_t frozen_ns;       /* when the rule stopped recording, on leaving CLOSED or METRICS_ONLY */
-    int64_t last_failure_ns; /* -1: never */
-    int64_t deadline_ns;     /* not later than the next thing that time does to it, expiry included */
+    int64_t state_ends_ns; /* OPEN: when a begin may go on; a manual state: when it ends by itself */
+    int64_t settle_at_ns;  /* before this there is nothing to settle */
+    int64_t frozen_ns;     /* when the rule stopped recording, on leaving CLOSED or METRICS_ONLY */
+    int64_t
+        last_failure_ns; /* CORE_NEVER_HAPPENED_NS: never; of a restored breaker it may lie before this clock began */
+    int64_t deadline_ns; /* not later than the next thing that time does to it, expiry included */
     uint32_t heap_index;
     uint32_t reopenings;      /* in a row: the step of the backoff */
     uint32_t opened_failures; /* the failures that opened it, until CLOSED */
@@ -47,6 +50,11 @@ typedef struct core_breaker {
     int64_t last_used_ns; /* last get, begin or report; for expiry */
     uint64_t successful_calls;
 } core_breaker;
+
+static inline uint32_t core_epoch_after(uint32_t epoch)
+{
+    return (epoch + 1) & (uint32_t)CBM_CORE_EPOCH_MASK;
+}
 
 /* What the breakers of a manager share. */
 typedef struct core_shared {

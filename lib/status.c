@@ -70,7 +70,9 @@ void core_breaker_status(const core_shared *shared, core_breaker *breaker, int64
     if (core_state_is_manual(status->state) && breaker->rest->state_ends_ns != CBM_CORE_NEVER_NS) {
         status->control_ends_ns = core_time_left(breaker->rest->state_ends_ns, now_ns);
     }
-    status->last_failure_ns_ago = breaker->rest->last_failure_ns < 0 ? -1 : now_ns - breaker->rest->last_failure_ns;
+    status->last_failure_ns_ago = breaker->rest->last_failure_ns == CORE_NEVER_HAPPENED_NS
+                                      ? -1
+                                      : core_time_left(now_ns, breaker->rest->last_failure_ns);
     if (history != NULL && history->error_text != NULL) {
         strcpy(status->last_error_text, history->error_text);
     }

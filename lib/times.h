@@ -6,7 +6,7 @@
 
 static inline int64_t core_time_add(int64_t time_ns, int64_t duration_ns)
 {
-    return duration_ns >= CBM_CORE_NEVER_NS - time_ns ? CBM_CORE_NEVER_NS : time_ns + duration_ns;
+    return time_ns > 0 && duration_ns >= CBM_CORE_NEVER_NS - time_ns ? CBM_CORE_NEVER_NS : time_ns + duration_ns;
 }
 
 static inline int64_t core_time_add_ms(int64_t time_ns, uint32_t duration_ms)

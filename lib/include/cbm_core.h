@@ -548,6 +548,61 @@ CBM_CORE_API int cbm_core_counts_add(cbm_core_manager *manager, uint32_t slot, u
 CBM_CORE_API int cbm_core_durations_add(cbm_core_manager *manager, uint32_t slot, uint32_t slot_generation,
                                         int64_t duration_ns, uint64_t count);
 
+/* ---- Keeping breakers beyond the process ----------------------------------------------------------------------- */
+
+#define CBM_CORE_DURATION_BUCKETS 280
+#define CBM_CORE_KEPT_FAILURES 256 /* times of the rule `failures`: more of them are not kept */
+
+/*
+ * All of a breaker that outlives its manager. Times are durations that end, or began, when it was taken, so that any clock will
+ * do afterwards. Not in it: what a window holds (it starts empty), permits that are out, and what [defaults] and sections of the
+ * config file say: those speak anew.
+ */
+typedef struct cbm_core_snapshot {
+    char name[CBM_CORE_NAME_MAX + 1];
+    cbm_core_policy_request policy; /* what was asked for at creation, by a higher policy_version or by configure */
+    cbm_core_state state;
+    int64_t remaining_ns;     /* of OPEN or a control; -1: no end of its own */
+    uint32_t reopenings;      /* in a row: the step of the backoff */
+    uint32_t opened_failures; /* OPEN, HALF_OPEN: what opened it */
+    uint32_t in_a_row;        /* rule consecutive: the failures that count */
+    uint32_t failure_count;   /* rule failures: likewise, the newest of them */
+    int64_t failure_ns_ago[CBM_CORE_KEPT_FAILURES]; /* oldest first */
+    bool would_open;
+    uint32_t epoch;
+    uint32_t slot_generation;
+    char reason[CBM_CORE_TEXT_MAX + 1];
+    int64_t unused_ns;           /* since the last get, begin or report: a breaker expires by it */
+    int64_t last_failure_ns_ago; /* -1: never */
+    char last_error_text[CBM_CORE_TEXT_MAX + 1];
+    cbm_core_statistics statistics; /* but for the percentiles, which are made of the durations */
+    int64_t least_duration_ns, most_duration_ns; /* -1: no duration was given */
+    uint32_t durations[CBM_CORE_DURATION_BUCKETS];
+} cbm_core_snapshot;
+
+/* The breaker in a slot as it stands, without what time has done to it since. CBM_CORE_E_NOT_FOUND: the slot is empty. */
+CBM_CORE_API int cbm_core_snapshot_at(const cbm_core_manager *manager, uint32_t slot, int64_t now_ns,
+                                      cbm_core_snapshot *snapshot);
+/*
+ * Makes a breaker of a snapshot taken elapsed_ns ago (less than 0 counts as 0), with no permit out, and tells CREATED. Its epoch
+ * goes on two further than the snapshot's, since that may have missed a change; its slot and slot generation are new ones:
+ * options.first_epoch has to be beyond all generations of before. *slot: where it is. CBM_CORE_E_INVALID (no name, no
+ * policy, no state, or the breaker is there already), _FULL, _NOMEM: nothing changed. Other values that make no sense are
+ * cut down to those that do.
+ */
+CBM_CORE_API int cbm_core_restore(cbm_core_manager *manager, const cbm_core_snapshot *snapshot, int64_t elapsed_ns,
+                                  int64_t now_ns, uint32_t *slot);
+
+/* The manager's own counters, as cbm_core_stats_get tells them, from where they go on. */
+typedef struct cbm_core_totals {
+    uint64_t operations;
+    uint64_t rate_limited;
+    uint64_t created;
+    uint64_t removed;
+} cbm_core_totals;
+CBM_CORE_API void cbm_core_totals_get(const cbm_core_manager *manager, cbm_core_totals *totals);
+CBM_CORE_API void cbm_core_totals_set(cbm_core_manager *manager, const cbm_core_totals *totals);
+
 /* Whether `name` may name a breaker: 1 to 128 bytes of UTF-8 without control characters (C0, DEL, C1). */
 CBM_CORE_API bool cbm_core_name_valid(const char *name, size_t length);
 /* Whether a pattern as that of cbm_core_states means `name`. */
