@@ -81,6 +81,9 @@ static int report_to(cbm_core_manager *manager, core_breaker *breaker, const cbm
                      const cbm_core_report *report, int64_t now_ns, cbm_core_state *state)
 {
     core_breaker_report(&manager->shared, breaker, permit, report, now_ns);
+    if (permit != NULL && (permit->flags & CBM_CORE_PERMIT_UNCOUNTED) != 0) {
+        manager->total_operations++;
+    }
     if (state != NULL) {
         *state = (cbm_core_state)breaker->state;
     }
@@ -156,39 +159,6 @@ int cbm_core_call(cbm_core_manager *manager, const char *name, int (*function)(v
     (void)cbm_core_call_report(manager, name, &decision.permit, &report, ended_ns, NULL);
     if (result != NULL) {
         *result = returned;
-    }
-    return CBM_CORE_OK;
-}
-
-/* ---- Successes counted elsewhere ---- */
-
-bool cbm_core_successes_decide(cbm_core_manager *manager, uint32_t slot, uint32_t slot_generation, int64_t now_ns)
-{
-    core_breaker *breaker = core_registry_at(&manager->registry, slot, slot_generation);
-
-    if (breaker == NULL) {
-        return false;
-    }
-    now_ns = core_manager_now(manager, now_ns);
-    core_breaker_settle(&manager->shared, breaker, now_ns);
-    return core_breaker_successes_decide(breaker, now_ns);
-}
-
-int cbm_core_successes_record(cbm_core_manager *manager, uint32_t slot, uint32_t slot_generation, uint32_t epoch,
-                              uint64_t count, int64_t at_ns, cbm_core_state *state)
-{
-    core_breaker *breaker = core_registry_at(&manager->registry, slot, slot_generation);
-    int64_t now_ns;
-
-    if (breaker == NULL) {
-        return CBM_CORE_E_NOT_FOUND;
-    }
-    now_ns = core_manager_now(manager, at_ns);
-    at_ns = core_time_min(core_time_max(at_ns, 0), now_ns);
-    core_breaker_settle(&manager->shared, breaker, at_ns);
-    core_breaker_successes(&manager->shared, breaker, epoch, count, at_ns, now_ns);
-    if (state != NULL) {
-        *state = (cbm_core_state)breaker->state;
     }
     return CBM_CORE_OK;
 }

@@ -19,7 +19,11 @@ _Static_assert(sizeof(core_block) % PAGE == 0, "as aligned_alloc wants it");
 void core_registry_init(core_registry *registry, uint32_t maximum, uint32_t first_number, uint64_t hash_key)
 {
     *registry = (core_registry){
-        .maximum = maximum, .first_number = first_number, .hash_key = hash_key, .policies = {.hash_key = hash_key}};
+        .maximum = maximum,
+        .first_number = first_number == 0 ? 1 : first_number,
+        .hash_key = hash_key,
+        .policies = {.hash_key = hash_key},
+    };
 }
 
 static core_breaker *slot_at(const core_registry *registry, uint32_t slot)
@@ -43,6 +47,19 @@ core_breaker *core_registry_at(const core_registry *registry, uint32_t slot, uin
     }
     breaker = slot_at(registry, slot);
     return breaker->in_use && breaker->slot_generation == slot_generation ? breaker : NULL;
+}
+
+void core_registry_numbers(const core_registry *registry, uint32_t slot, uint32_t *slot_generation, uint32_t *epoch)
+{
+    if (slot < registry->slots_made) {
+        const core_breaker *breaker = slot_at(registry, slot);
+
+        *slot_generation = breaker->slot_generation;
+        *epoch = breaker->epoch;
+        return;
+    }
+    *slot_generation = registry->first_number;
+    *epoch = registry->first_number & (uint32_t)CBM_CORE_EPOCH_MASK;
 }
 
 static uint32_t hash_of(const core_registry *registry, const char *name, size_t length)
@@ -104,18 +121,14 @@ static core_breaker *empty_slot(core_registry *registry, core_shared *shared)
     return slot_at(registry, registry->slots_made);
 }
 
-/* Epoch and generation of a slot used before go on where they were: no old permit may match. */
+/* Epoch and generation of a slot used before are those that it was left with: see core_registry_remove. */
 static void clear_slot(core_registry *registry, core_breaker *breaker)
 {
-    bool used_before = registry->unused_count > 0;
-    uint32_t slot = used_before ? breaker->slot : registry->slots_made;
-    core_breaker cleared = {
-        .epoch = used_before ? breaker->epoch + 1 : registry->first_number,
-        .slot_generation = used_before ? breaker->slot_generation : registry->first_number,
-        .slot = slot,
-        .rest = &registry->blocks[slot / SLOTS_A_BLOCK]->rests[slot % SLOTS_A_BLOCK],
-    };
+    uint32_t slot = registry->unused_count > 0 ? breaker->slot : registry->slots_made;
+    core_breaker cleared = {.slot = slot};
 
+    core_registry_numbers(registry, slot, &cleared.slot_generation, &cleared.epoch);
+    cleared.rest = &registry->blocks[slot / SLOTS_A_BLOCK]->rests[slot % SLOTS_A_BLOCK];
     *breaker = cleared;
     *breaker->rest = (core_breaker_rest){.breaker = breaker};
 }
@@ -191,7 +204,9 @@ void core_registry_remove(core_registry *registry, core_shared *shared, core_bre
     core_policy_release(&registry->policies, breaker->policy);
     free(name);
     breaker->in_use = false;
-    breaker->slot_generation++; /* from now on handles and permits of it are known to be old */
+    /* Those of the next breaker here, so that handles and permits of this one are known to be old. No generation is 0. */
+    breaker->slot_generation = breaker->slot_generation == UINT32_MAX ? 1 : breaker->slot_generation + 1;
+    breaker->epoch = core_epoch_after(breaker->epoch);
     registry->unused[registry->unused_count++] = breaker->slot;
     registry->count--;
 }

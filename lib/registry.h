@@ -14,7 +14,7 @@ typedef struct core_registry {
     uint32_t slots_made; /* slots that have ever been in use */
     uint32_t maximum;
     uint32_t count;
-    uint32_t first_number; /* where epochs and slot generations start */
+    uint32_t first_number; /* where epochs (as far as they have bits) and slot generations start; not 0 */
     uint32_t *unused;      /* slots to be used again, last in first out */
     uint32_t unused_count;
     uint64_t hash_key;
@@ -32,6 +32,9 @@ core_breaker *core_registry_find(const core_registry *registry, const char *name
 core_breaker *core_registry_at(const core_registry *registry, uint32_t slot, uint32_t slot_generation);
 /* The breaker in a slot below slots_made, NULL when it is empty. */
 core_breaker *core_registry_in_slot(const core_registry *registry, uint32_t slot);
+
+/* Slot generation and epoch of the breaker in a slot or, when it is empty, of the next one to get it. */
+void core_registry_numbers(const core_registry *registry, uint32_t slot, uint32_t *slot_generation, uint32_t *epoch);
 
 /*
  * Makes a breaker in CLOSED, under a valid name that is not there. Takes over the reference to the policy. CBM_CORE_E_FULL,

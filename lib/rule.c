@@ -29,7 +29,7 @@ static uint32_t failures_that_open(uint64_t calls, const cbm_core_policy *policy
     return failures > UINT32_MAX ? UINT32_MAX : (uint32_t)failures;
 }
 
-static bool has_rates(const cbm_core_policy *policy)
+bool core_rule_has_rates(const cbm_core_policy *policy)
 {
     return policy->rule == CBM_CORE_RULE_COUNT_WINDOW || policy->rule == CBM_CORE_RULE_TIME_WINDOW;
 }
@@ -122,7 +122,7 @@ static bool is_lumped(const core_rule *rule, const cbm_core_policy *policy, int6
 
 bool core_rule_record(core_rule *rule, const cbm_core_policy *policy, bool failure, bool slow, int64_t now_ns)
 {
-    if (failure && !has_rates(policy)) {
+    if (failure && !core_rule_has_rates(policy)) {
         if (is_lumped(rule, policy, now_ns)) {
             return false;
         }
@@ -245,7 +245,7 @@ int64_t core_rule_quiet_from(core_rule *rule, const cbm_core_policy *policy, int
 
 bool core_probes_admit(const core_probes *probes, const cbm_core_policy *policy, uint32_t permits_out)
 {
-    if (has_rates(policy)) {
+    if (core_rule_has_rates(policy)) {
         return permits_out + probes->recorded < policy->half_open_calls;
     }
     return permits_out < policy->half_open_calls &&
@@ -257,7 +257,7 @@ bool core_probes_totals(const core_probes *probes, const cbm_core_policy *policy
 {
     *totals = (core_window_totals){probes->recorded, probes->failures, probes->slow};
     *minimum = policy->minimum_calls < policy->half_open_calls ? policy->minimum_calls : policy->half_open_calls;
-    return has_rates(policy);
+    return core_rule_has_rates(policy);
 }
 
 core_verdict core_probes_verdict(const core_probes *probes, const cbm_core_policy *policy)

@@ -50,6 +50,8 @@ bool core_rule_opens(core_rule *rule, const cbm_core_policy *policy, bool failur
  */
 bool core_rule_successes_decide(core_rule *rule, const cbm_core_policy *policy, int64_t now_ns);
 
+/* Whether the policy's rule takes rates, and so durations. */
+bool core_rule_has_rates(const cbm_core_policy *policy);
 /* The failures that count now, and how many open. */
 uint32_t core_rule_failures(core_rule *rule, const cbm_core_policy *policy, int64_t now_ns);
 uint32_t core_rule_threshold(core_rule *rule, const cbm_core_policy *policy, int64_t now_ns);

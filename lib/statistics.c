@@ -87,6 +87,13 @@ void core_counters_outcome(core_counters *counters, cbm_core_outcome outcome, ui
     }
 }
 
+void core_counters_elsewhere(core_counters *counters, const cbm_core_counts *counts)
+{
+    counters->late += counts->late_successes;
+    counters->rejected += counts->rejected + counts->half_open_rejected;
+    counters->half_open_rejected += counts->half_open_rejected;
+}
+
 static void fill_history(cbm_core_statistics *statistics, const core_history *history)
 {
     memcpy(statistics->transitions, history->transitions, sizeof(history->transitions));

@@ -42,6 +42,8 @@ bool core_history_first_time(core_history **history, uint32_t fields);
 
 /* Counts outcomes that are no successes. */
 void core_counters_outcome(core_counters *counters, cbm_core_outcome outcome, uint64_t count);
+/* What was refused, or came late, without anybody asking here. */
+void core_counters_elsewhere(core_counters *counters, const cbm_core_counts *counts);
 /* Everything of `statistics` but the successes and the time in the present state. */
 void core_statistics_fill(cbm_core_statistics *statistics, const core_counters *counters, const core_history *history,
                           const core_histogram *durations);

@@ -112,7 +112,7 @@ void core_enter_state(core_shared *shared, core_breaker *breaker, cbm_core_state
     int64_t retry_after_ns = to == CBM_CORE_OPEN ? core_time_left(breaker->rest->state_ends_ns, now_ns) : 0;
 
     core_permits_take_back_all(&shared->permits, &breaker->rest->permits);
-    breaker->epoch++;
+    breaker->epoch = core_epoch_after(breaker->epoch);
     if (from != to) {
         core_history_transition(&breaker->rest->history, from, to, now_ns - breaker->rest->state_since_ns);
         breaker->rest->state_since_ns = now_ns;
