@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "access.h"
 #include "codec.h"
 #include "error.h"
 #include "log.h"
@@ -125,9 +126,14 @@ static void handle_reports(cbm_engine *engine, cbm_caller *caller, const cbm_req
         return;
     }
     report->result_count = request->report_count;
-    for (size_t i = 0; i < request->report_count; i++)
-        report->results[i].error =
-            cbm_engine_call_report(engine, caller, &request->reports[i], &report->results[i].state);
+    for (size_t i = 0; i < request->report_count; i++) {
+        const cbm_report_message *message = &request->reports[i];
+        cbm_report_result *result = &report->results[i];
+
+        result->error = cbm_access_may_name(caller, message->name)
+                            ? cbm_engine_call_report(engine, caller, message, &result->state)
+                            : CBM_PROTO_E_DENIED;
+    }
 }
 
 static void handle_call_report(cbm_engine *engine, cbm_caller *caller, const cbm_request *request, cbm_reply *reply)
@@ -150,7 +156,20 @@ static void handle_call_report(cbm_engine *engine, cbm_caller *caller, const cbm
 
 /* ---- Looking ---------------------------------------------------------------------------------------------------- */
 
-static void fill_page(cbm_engine *engine, const cbm_request *request, cbm_reply *reply)
+/* A page may so be shorter than asked for, and empty; `next` leads on all the same. */
+static void leave_out_what_is_not_theirs(const cbm_caller *caller, cbm_page_reply *page)
+{
+    size_t kept = 0;
+
+    if (!cbm_access_is_restricted(caller))
+        return;
+    for (size_t i = 0; i < page->count; i++)
+        if (cbm_access_may_name(caller, page->statuses[i].name))
+            page->statuses[kept++] = page->statuses[i];
+    page->count = kept;
+}
+
+static void fill_page(cbm_engine *engine, const cbm_caller *caller, const cbm_request *request, cbm_reply *reply)
 {
     cbm_page_reply *page = &reply->data.page;
 
@@ -160,19 +179,18 @@ static void fill_page(cbm_engine *engine, const cbm_request *request, cbm_reply 
         return;
     }
     cbm_engine_states(engine, request->pattern, request->after, request->limit, page);
+    leave_out_what_is_not_theirs(caller, page);
 }
 
 static void handle_states(cbm_engine *engine, cbm_caller *caller, const cbm_request *request, cbm_reply *reply)
 {
-    (void)caller;
-    fill_page(engine, request, reply);
+    fill_page(engine, caller, request, reply);
 }
 
 static void handle_stats(cbm_engine *engine, cbm_caller *caller, const cbm_request *request, cbm_reply *reply)
 {
-    (void)caller;
     cbm_engine_stats(engine, &reply->data.page.stats);
-    fill_page(engine, request, reply);
+    fill_page(engine, caller, request, reply);
 }
 
 static void handle_ping(cbm_engine *engine, cbm_caller *caller, const cbm_request *request, cbm_reply *reply)
@@ -294,12 +312,14 @@ static void log_operation(const cbm_caller *caller, const cbm_request *request, 
 
 static void handle(cbm_engine *engine, cbm_caller *caller, const cbm_request *request, cbm_reply *reply)
 {
-    const cbm_operation_row *row = &cbm_operations[request->op];
+    char message[sizeof reply->message];
+    int error;
 
     memset(reply, 0, sizeof *reply);
-    reply->kind = row->reply;
-    if (row->flags & CBM_OPERATION_ADMIN && !caller->admin) {
-        fail(reply, CBM_PROTO_E_DENIED);
+    reply->kind = cbm_operations[request->op].reply;
+    error = cbm_access_check(caller, request, message, sizeof message);
+    if (error) {
+        cbm_reply_fail(reply, error, message);
         return;
     }
     caller->correlation_id = request->correlation_id;

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "caller.h"
 #include "cbm_core.h"
 #include "config.h"
 #include "message.h"
@@ -22,16 +23,6 @@ typedef struct cbm_engine_options {
     bool rate_limit_calls;
     const char *address; /* for `info` */
 } cbm_engine_options;
-
-/* On whose behalf. */
-typedef struct cbm_caller {
-    uint64_t holder; /* of permits: its connection; 0: nobody's, as of a text command */
-    uint64_t uid;
-    int64_t pid;                /* 0: not known */
-    bool admin;                 /* may do what others depend on */
-    bool holds;                 /* was given a permit that is to be given back when it goes */
-    const char *correlation_id; /* of the request under way; "": none */
-} cbm_caller;
 
 int cbm_engine_new(cbm_engine **engine, const cbm_engine_options *options);
 void cbm_engine_free(cbm_engine *engine); /* nobody may be in a call */

@@ -22,6 +22,8 @@ struct cbm_listener {
     bool waits;
     cbm_engine *engine;
     cbm_registry *registry;
+    cbm_quota *quota;
+    const cbm_access *access;
     uint64_t uid; /* the broker's own */
     bool abstract;
     uint64_t last_holder;
@@ -36,14 +38,20 @@ static bool may_connect(const cbm_listener *listener, const cbm_caller *caller)
 
 static cbm_caller identify(cbm_listener *listener, nng_stream *stream)
 {
-    cbm_caller caller = {.uid = UINT64_MAX, .correlation_id = ""};
+    cbm_caller caller = {
+        .uid = UINT64_MAX,
+        .gid = UINT64_MAX,
+        .correlation_id = "",
+        .access = listener->access,
+    };
     uint64_t pid = 0;
 
     (void)nng_stream_get_uint64(stream, NNG_OPT_IPC_PEER_UID, &caller.uid);
+    (void)nng_stream_get_uint64(stream, NNG_OPT_IPC_PEER_GID, &caller.gid);
     (void)nng_stream_get_uint64(stream, NNG_OPT_IPC_PEER_PID, &pid);
     caller.pid = (int64_t)pid;
     caller.admin = caller.uid == 0 || caller.uid == listener->uid;
-    caller.holder = ++listener->last_holder;
+    caller.holder = caller.connection = ++listener->last_holder;
     return caller;
 }
 
@@ -52,7 +60,7 @@ static void take(cbm_listener *listener, nng_stream *stream)
     cbm_caller caller = identify(listener, stream);
 
     if (may_connect(listener, &caller)) {
-        cbm_peer_start(stream, &caller, listener->engine, listener->registry);
+        cbm_peer_start(stream, &caller, listener->engine, listener->registry, listener->quota);
         return;
     }
     cbm_log_message(CBM_LOG_DEBUG, "refused", "uid %llu may not use an abstract socket of another user",
@@ -91,21 +99,53 @@ static void on_accept(void *argument)
     nng_stream_listener_accept(listener->socket, listener->aio);
 }
 
-/* Until its group is right the file lets nobody else in: umask 0177 in bind. */
-static bool set_permissions(const cbm_address *address, char *message, size_t size)
+/* By name or number. */
+static bool find_group(const char *text, gid_t *gid)
 {
-    const struct group *group = getgrnam(GROUP);
+    const struct group *group;
 
-    if (group && chown(address->path, (uid_t)-1, group->gr_gid) != 0)
-        cbm_log_message(CBM_LOG_INFO, "socket_group", "the socket stays with this user's group: %s", strerror(errno));
-    if (chmod(address->path, 0660) == 0)
+    if (text[strspn(text, "0123456789")] == '\0') {
+        *gid = (gid_t)strtoul(text, NULL, 10);
         return true;
-    snprintf(message, size, "cannot set the mode of %s: %s", address->path, strerror(errno));
+    }
+    group = getgrnam(text);
+    if (group)
+        *gid = group->gr_gid;
+    return group != NULL;
+}
+
+static bool set_group(const cbm_listener_options *options, char *message, size_t size)
+{
+    bool asked_for = options->socket_group[0] != '\0';
+    const char *name = asked_for ? options->socket_group : GROUP;
+    gid_t gid;
+
+    if (!find_group(name, &gid)) {
+        snprintf(message, size, "there is no group %s for the socket", name);
+        return !asked_for;
+    }
+    if (chown(options->address->path, (uid_t)-1, gid) == 0)
+        return true;
+    snprintf(message, size, "cannot give %s to the group %s: %s", options->address->path, name, strerror(errno));
+    if (!asked_for)
+        cbm_log_message(CBM_LOG_INFO, "socket_group", "the socket stays with this user's group: %s", strerror(errno));
+    return !asked_for;
+}
+
+/* Until its group is right the file lets nobody else in: umask 0177 in bind. */
+static bool set_permissions(const cbm_listener_options *options, char *message, size_t size)
+{
+    if (!set_group(options, message, size))
+        return false;
+    if (chmod(options->address->path, options->socket_mode) == 0)
+        return true;
+    snprintf(message, size, "cannot set the mode of %s: %s", options->address->path, strerror(errno));
     return false;
 }
 
-static bool listen_on(cbm_listener *listener, const cbm_address *address, char *message, size_t size)
+static bool listen_on(cbm_listener *listener, const cbm_listener_options *options, char *message, size_t size)
 {
+    const cbm_address *address = options->address;
     mode_t mask = umask(0177);
     int result = nng_stream_listener_alloc(&listener->socket, address->url);
 
@@ -113,7 +153,7 @@ static bool listen_on(cbm_listener *listener, const cbm_address *address, char *
         result = nng_stream_listener_listen(listener->socket);
     umask(mask);
     if (result == 0)
-        return address->abstract || set_permissions(address, message, size);
+        return address->abstract || set_permissions(options, message, size);
     if (result == NNG_EADDRINUSE && address->abstract)
         snprintf(message, size, "another program listens on %s", address->url);
     else
@@ -121,8 +161,8 @@ static bool listen_on(cbm_listener *listener, const cbm_address *address, char *
     return false;
 }
 
-bool cbm_listener_start(cbm_listener **listener_out, const cbm_address *address, cbm_engine *engine,
-                        cbm_registry *registry, char *message, size_t message_size)
+bool cbm_listener_start(cbm_listener **listener_out, const cbm_listener_options *options, char *message,
+                        size_t message_size)
 {
     cbm_listener *listener = calloc(1, sizeof *listener);
 
@@ -132,11 +172,13 @@ bool cbm_listener_start(cbm_listener **listener_out, const cbm_address *address,
         free(listener);
         return false;
     }
-    listener->engine = engine;
-    listener->registry = registry;
+    listener->engine = options->engine;
+    listener->registry = options->registry;
+    listener->quota = options->quota;
+    listener->access = options->access;
     listener->uid = geteuid();
-    listener->abstract = address->abstract;
-    if (!listen_on(listener, address, message, message_size)) {
+    listener->abstract = options->address->abstract;
+    if (!listen_on(listener, options, message, message_size)) {
         cbm_listener_stop(listener);
         return false;
     }

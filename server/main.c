@@ -11,6 +11,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "access.h"
 #include "config.h"
 #include "engine.h"
 #include "error.h"
@@ -18,9 +19,11 @@
 #include "lock.h"
 #include "log.h"
 #include "options.h"
+#include "quota.h"
 #include "registry.h"
 
-#define DESCRIPTORS_KEPT 32 /* for what is not a connection */
+#define DESCRIPTORS_KEPT 32                    /* for what is not a connection */
+#define LEDGER_BYTES_MAX (UINT64_C(512) << 20) /* of one user */
 #define SILENT_MIN 8
 #define SILENT_MAX 256
 
@@ -30,6 +33,8 @@ typedef struct cbm_broker {
     cbm_options options; /* the same, with the address found */
     cbm_config *config;  /* until the engine has it */
     cbm_lock lock;
+    cbm_quota *quota;
+    cbm_access *access;
     cbm_engine *engine;
     cbm_registry registry;
     bool has_registry;
@@ -130,6 +135,40 @@ static bool find_address(cbm_options *options)
     return true;
 }
 
+static int make_quota(cbm_broker *broker)
+{
+    const cbm_options *options = &broker->options;
+    cbm_quota_limits limits = {
+        .each =
+            {
+                [CBM_QUOTA_CONNECTIONS] = options->max_clients,
+                [CBM_QUOTA_LEDGERS] = options->max_clients,
+                [CBM_QUOTA_LEDGER_BYTES] = LEDGER_BYTES_MAX,
+                [CBM_QUOTA_BREAKERS] = options->max_breakers_per_user,
+                [CBM_QUOTA_PERMITS] = options->max_permits_per_user,
+            },
+        .bytes_together = (uint64_t)options->max_pending_mib << 20,
+        .requests_per_s = options->max_requests,
+    };
+
+    return cbm_quota_new(&broker->quota, &limits);
+}
+
+static bool start_listener(cbm_broker *broker, char *message, size_t size)
+{
+    cbm_listener_options options = {
+        .address = &broker->options.address,
+        .socket_mode = broker->options.socket_mode,
+        .socket_group = broker->options.socket_group,
+        .engine = broker->engine,
+        .registry = &broker->registry,
+        .quota = broker->quota,
+        .access = broker->access,
+    };
+
+    return cbm_listener_start(&broker->listener, &options, message, size);
+}
+
 static bool set_up(cbm_broker *broker)
 {
     cbm_options *options = &broker->options;
@@ -140,9 +179,11 @@ static bool set_up(cbm_broker *broker)
         .rate_limit_calls = options->rate_limit_calls,
         .address = options->address.url,
     };
+    size_t descriptors = raise_descriptor_limit();
     char message[512] = "";
     int error;
 
+    cbm_options_settle(options, descriptors);
     if (options->ready_fd >= 0 && fcntl(options->ready_fd, F_SETFD, FD_CLOEXEC) != 0) {
         snprintf(message, sizeof message, "--ready-fd %d: %s", options->ready_fd, strerror(errno));
         goto failed;
@@ -151,22 +192,24 @@ static bool set_up(cbm_broker *broker)
         return false;
     if (!cbm_lock_acquire(&broker->lock, &options->address, message, sizeof message))
         goto failed;
-    error = cbm_engine_new(&broker->engine, &engine);
+    error = make_quota(broker);
+    if (error == 0)
+        error = cbm_access_new(&broker->access);
+    if (error == 0)
+        error = cbm_engine_new(&broker->engine, &engine);
     if (error == 0 && broker->config) {
         cbm_engine_reload(broker->engine, broker->config);
         broker->config = NULL;
     }
     if (error == 0)
-        error = cbm_registry_init(&broker->registry, silent_connections(raise_descriptor_limit()));
+        error = cbm_registry_init(&broker->registry, silent_connections(descriptors));
     broker->has_registry = error == 0;
     if (error) {
         snprintf(message, sizeof message, "%s", cbm_proto_error_sentence(error));
         goto failed;
     }
-    if (!cbm_listener_start(&broker->listener, &options->address, broker->engine, &broker->registry, message,
-                            sizeof message))
-        goto failed;
-    return true;
+    if (start_listener(broker, message, sizeof message))
+        return true;
 
 failed:
     report_failure(message);
@@ -181,6 +224,8 @@ static void tear_down(cbm_broker *broker)
         cbm_registry_deinit(&broker->registry);
     }
     cbm_engine_free(broker->engine);
+    cbm_access_free(broker->access);
+    cbm_quota_free(broker->quota);
     cbm_config_free(broker->config);
     cbm_lock_release(&broker->lock);
     nng_fini();

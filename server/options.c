@@ -3,9 +3,37 @@
 #include <argp.h>
 #include <errno.h>
 #include <limits.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* Options that are a whole number. */
+typedef struct number_row {
+    cbm_option_key key;
+    size_t offset; /* of the uint32_t in cbm_options */
+    uint32_t minimum, maximum;
+} number_row;
+
+static const number_row numbers[] = {
+    {CBM_OPTION_RATE_LIMIT, offsetof(cbm_options, rate_limit), 0, CBM_RATE_LIMIT_MAX},
+    {CBM_OPTION_RATE_WINDOW, offsetof(cbm_options, rate_window_ms), 1, CBM_RATE_WINDOW_MS_MAX},
+    {CBM_OPTION_MAX_BREAKERS, offsetof(cbm_options, max_breakers), 1, CBM_BREAKERS_MAX},
+    {CBM_OPTION_MAX_CLIENTS, offsetof(cbm_options, max_clients), 1, CBM_CLIENTS_MAX},
+    {CBM_OPTION_MAX_REQUESTS, offsetof(cbm_options, max_requests), 0, CBM_REQUESTS_MAX},
+    {CBM_OPTION_MAX_BREAKERS_PER_USER, offsetof(cbm_options, max_breakers_per_user), 0, CBM_BREAKERS_MAX},
+    {CBM_OPTION_MAX_PERMITS_PER_USER, offsetof(cbm_options, max_permits_per_user), 0, CBM_PERMITS_MAX},
+    {CBM_OPTION_MAX_PENDING_MIB, offsetof(cbm_options, max_pending_mib), 1, CBM_PENDING_MIB_MAX},
+};
+#define NUMBERS (sizeof numbers / sizeof *numbers)
+
+static const number_row *find_number(cbm_option_key key)
+{
+    for (size_t i = 0; i < NUMBERS; i++)
+        if (numbers[i].key == key)
+            return &numbers[i];
+    return NULL;
+}
 
 void cbm_options_init(cbm_options *options)
 {
@@ -13,9 +41,23 @@ void cbm_options_init(cbm_options *options)
         .rate_limit = CBM_RATE_LIMIT_DEFAULT,
         .rate_window_ms = CBM_RATE_WINDOW_MS_DEFAULT,
         .max_breakers = CBM_BREAKERS_DEFAULT,
+        .socket_mode = CBM_SOCKET_MODE_DEFAULT,
+        .max_clients = CBM_CLIENTS_DEFAULT,
+        .max_requests = CBM_REQUESTS_DEFAULT,
+        .max_permits_per_user = CBM_PERMITS_DEFAULT,
+        .max_pending_mib = CBM_PENDING_MIB_DEFAULT,
         .log_level = CBM_LOG_INFO,
         .ready_fd = -1,
     };
+}
+
+void cbm_options_settle(cbm_options *options, size_t descriptors)
+{
+    if (!options->max_breakers_per_user)
+        options->max_breakers_per_user = options->max_breakers - options->max_breakers / 2;
+    /* One user does not take the descriptors of all, unless it was said that it may. */
+    if (!cbm_options_given(options, CBM_OPTION_MAX_CLIENTS) && options->max_clients > descriptors / 2)
+        options->max_clients = (uint32_t)(descriptors / 2);
 }
 
 /* Decimal digits alone: no sign, no space, no other base. */
@@ -40,6 +82,42 @@ static bool set_number(uint32_t *target, const char *name, const char *value, ui
         return true;
     snprintf(message, size, "%s takes a whole number from %u to %u, not '%s'", name, minimum, maximum, value);
     return false;
+}
+
+/* Of a socket only reading and writing count, and whoever may not write may not connect. */
+static bool set_socket_mode(cbm_options *options, const char *name, const char *value, char *message, size_t size)
+{
+    size_t digits = strspn(value, "01234567");
+
+    if (digits < 3 || digits > 4 || value[digits] || (digits == 4 && value[0] != '0')) {
+        snprintf(message, size, "%s takes an octal mode like 0660, not '%s'", name, value);
+        return false;
+    }
+    options->socket_mode = (uint32_t)strtoul(value, NULL, 8);
+    return true;
+}
+
+static bool set_group(char group[CBM_GROUP_MAX + 1], const char *name, const char *value, char *message, size_t size)
+{
+    size_t length = strlen(value);
+
+    if (length == 0 || length > CBM_GROUP_MAX) {
+        snprintf(message, size, "%s takes the name or number of a group, not '%s'", name, value);
+        return false;
+    }
+    memcpy(group, value, length + 1);
+    return true;
+}
+
+/* NULL: the option alone, as on the command line. */
+static bool set_flag(uint32_t *flag, const char *name, const char *value, char *message, size_t size)
+{
+    if (value && strcmp(value, "yes") != 0 && strcmp(value, "no") != 0) {
+        snprintf(message, size, "%s takes yes or no, not '%s'", name, value);
+        return false;
+    }
+    *flag = !value || strcmp(value, "yes") == 0;
+    return true;
 }
 
 static bool set_listen(cbm_options *options, const char *name, const char *value, char *message, size_t size)
@@ -99,24 +177,27 @@ static bool set_config(cbm_options *options, const char *name, const char *value
 static bool set(cbm_options *options, cbm_option_key key, const char *name, const char *value, char *message,
                 size_t size)
 {
+    const number_row *number = find_number(key);
     uint32_t descriptor;
 
+    if (number)
+        return set_number((uint32_t *)((char *)options + number->offset), name, value, number->minimum, number->maximum,
+                          message, size);
     switch (key) {
     case CBM_OPTION_LISTEN: return set_listen(options, name, value, message, size);
     case CBM_OPTION_CONFIG: return set_config(options, name, value, message, size);
-    case CBM_OPTION_RATE_LIMIT:
-        return set_number(&options->rate_limit, name, value, 0, CBM_RATE_LIMIT_MAX, message, size);
-    case CBM_OPTION_RATE_WINDOW:
-        return set_number(&options->rate_window_ms, name, value, 1, CBM_RATE_WINDOW_MS_MAX, message, size);
     case CBM_OPTION_RATE_SCOPE: return set_scope(options, name, value, message, size);
-    case CBM_OPTION_MAX_BREAKERS:
-        return set_number(&options->max_breakers, name, value, 1, CBM_BREAKERS_MAX, message, size);
     case CBM_OPTION_LOG_LEVEL: return set_log_level(options, name, value, message, size);
     case CBM_OPTION_READY_FD:
         if (!set_number(&descriptor, name, value, 1, INT_MAX, message, size))
             return false;
         options->ready_fd = (int)descriptor;
         return true;
+    case CBM_OPTION_SOCKET_MODE: return set_socket_mode(options, name, value, message, size);
+    case CBM_OPTION_SOCKET_GROUP: return set_group(options->socket_group, name, value, message, size);
+    case CBM_OPTION_ADMIN_GROUP: return set_group(options->admin_group, name, value, message, size);
+    case CBM_OPTION_RESTRICT_RESETS: return set_flag(&options->restrict_resets, name, value, message, size);
+    default: break;
     }
     snprintf(message, size, "there is no such option");
     return false;
@@ -145,69 +226,6 @@ bool cbm_options_set_as(cbm_options *options, cbm_option_key key, const char *na
     return true;
 }
 
-static const char *name_of(cbm_option_key key)
-{
-    switch (key) {
-    case CBM_OPTION_LISTEN: return "--listen";
-    case CBM_OPTION_CONFIG: return "--config";
-    case CBM_OPTION_RATE_LIMIT: return "--rate-limit";
-    case CBM_OPTION_RATE_WINDOW: return "--rate-window-ms";
-    case CBM_OPTION_RATE_SCOPE: return "--rate-limit-scope";
-    case CBM_OPTION_MAX_BREAKERS: return "--max-breakers";
-    case CBM_OPTION_LOG_LEVEL: return "--log-level";
-    case CBM_OPTION_READY_FD: return "--ready-fd";
-    }
-    return "?";
-}
-
-bool cbm_options_set(cbm_options *options, cbm_option_key key, const char *value, char *message, size_t size)
-{
-    return cbm_options_set_as(options, key, name_of(key), value, message, size);
-}
-
-void cbm_options_fill(cbm_options *options, const cbm_options *beneath)
-{
-    uint32_t taken = beneath->given & ~options->given;
-
-    if (taken & bit_of(CBM_OPTION_LISTEN)) {
-        options->address = beneath->address;
-        options->address_given = true;
-    }
-    if (taken & bit_of(CBM_OPTION_RATE_LIMIT))
-        options->rate_limit = beneath->rate_limit;
-    if (taken & bit_of(CBM_OPTION_RATE_WINDOW))
-        options->rate_window_ms = beneath->rate_window_ms;
-    if (taken & bit_of(CBM_OPTION_RATE_SCOPE))
-        options->rate_limit_calls = beneath->rate_limit_calls;
-    if (taken & bit_of(CBM_OPTION_MAX_BREAKERS))
-        options->max_breakers = beneath->max_breakers;
-    if (taken & bit_of(CBM_OPTION_LOG_LEVEL))
-        options->log_level = beneath->log_level;
-    options->given |= taken;
-}
-
-static error_t on_option(int key, char *value, struct argp_state *state)
-{
-    cbm_options *options = state->input;
-    char message[512];
-
-    switch (key) {
-    case CBM_OPTION_LISTEN:
-    case CBM_OPTION_CONFIG:
-    case CBM_OPTION_RATE_LIMIT:
-    case CBM_OPTION_RATE_WINDOW:
-    case CBM_OPTION_RATE_SCOPE:
-    case CBM_OPTION_MAX_BREAKERS:
-    case CBM_OPTION_LOG_LEVEL:
-    case CBM_OPTION_READY_FD:
-        if (!cbm_options_set(options, (cbm_option_key)key, value, message, sizeof message))
-            argp_error(state, "%s", message);
-        return 0;
-    case ARGP_KEY_ARG: argp_error(state, "it takes no arguments, but '%s' is one", value); return 0;
-    default: return ARGP_ERR_UNKNOWN;
-    }
-}
-
 static const struct argp_option rows[] = {
     {"listen", CBM_OPTION_LISTEN, "URL", 0,
      "Listen on ipc:///PATH, unix:///PATH or abstract://NAME. Default: ipc:///run/cbm/cbm.sock for root and user cbm, "
@@ -227,8 +245,95 @@ static const struct argp_option rows[] = {
     {"log-level", CBM_OPTION_LOG_LEVEL, "LEVEL", 0, "Log error, warn, info (default) or debug and what is graver", 0},
     {"ready-fd", CBM_OPTION_READY_FD, "FD", 0,
      "Write READY and a newline to this descriptor, and close it, when the broker accepts connections", 0},
+    {0, 0, 0, 0, "Who may do what:", 1},
+    {"socket-mode", CBM_OPTION_SOCKET_MODE, "MODE", 0,
+     "Mode of the socket file: whoever may write may connect. Default: 0660", 1},
+    {"socket-group", CBM_OPTION_SOCKET_GROUP, "GROUP", 0,
+     "Group of the socket file, by name or number. Default: cbm, where there is one, else that of the broker", 1},
+    {"admin-group", CBM_OPTION_ADMIN_GROUP, "GROUP", 0,
+     "Members of this group may do what only root and the broker's own user may do otherwise: force_open, disable, "
+     "metrics_only, enable, configure, remove, reload",
+     1},
+    {"restrict-resets", CBM_OPTION_RESTRICT_RESETS, 0, 0,
+     "reset, reset_all and reset_manager are for them too, and not for everybody who may connect", 1},
+    {0, 0, 0, 0, "What one user (uid) may use:", 2},
+    {"max-clients", CBM_OPTION_MAX_CLIENTS, "N", 0,
+     "At most N connections, and as many processes that share memory. Default: 4096, but no more than half of the "
+     "descriptors that the broker may have",
+     2},
+    {"max-requests", CBM_OPTION_MAX_REQUESTS, "N", 0,
+     "N requests a second; 0: any number. A connection may make half of them. Whoever makes more is not refused, "
+     "but not read for a while. Default: 200000",
+     2},
+    {"max-breakers-per-user", CBM_OPTION_MAX_BREAKERS_PER_USER, "N", 0,
+     "At most N breakers that were created by one user, but for administrators. 0: half of --max-breakers (default)",
+     2},
+    {"max-permits-per-user", CBM_OPTION_MAX_PERMITS_PER_USER, "N", 0,
+     "At most N permits of half-open circuits out at a time, but for administrators; 0: any number. Default: 10000", 2},
+    {"max-pending-mib", CBM_OPTION_MAX_PENDING_MIB, "N", 0,
+     "At most N MiB, of all users together, of replies that are not taken and requests that are not whole. A user may "
+     "have as much of it as is left for others. Default: 128",
+     2},
     {0},
 };
+
+static const char *name_of(cbm_option_key key, char *name, size_t size)
+{
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (rows[i].name && rows[i].key == (int)key)
+            snprintf(name, size, "--%s", rows[i].name);
+    return name;
+}
+
+bool cbm_options_set(cbm_options *options, cbm_option_key key, const char *value, char *message, size_t size)
+{
+    char name[64] = "?";
+
+    return cbm_options_set_as(options, key, name_of(key, name, sizeof name), value, message, size);
+}
+
+void cbm_options_fill(cbm_options *options, const cbm_options *beneath)
+{
+    uint32_t taken = beneath->given & ~options->given;
+
+    if (taken & bit_of(CBM_OPTION_LISTEN)) {
+        options->address = beneath->address;
+        options->address_given = true;
+    }
+    for (size_t i = 0; i < NUMBERS; i++)
+        if (taken & bit_of(numbers[i].key))
+            memcpy((char *)options + numbers[i].offset, (const char *)beneath + numbers[i].offset, sizeof(uint32_t));
+    if (taken & bit_of(CBM_OPTION_RATE_SCOPE))
+        options->rate_limit_calls = beneath->rate_limit_calls;
+    if (taken & bit_of(CBM_OPTION_LOG_LEVEL))
+        options->log_level = beneath->log_level;
+    if (taken & bit_of(CBM_OPTION_SOCKET_MODE))
+        options->socket_mode = beneath->socket_mode;
+    if (taken & bit_of(CBM_OPTION_SOCKET_GROUP))
+        memcpy(options->socket_group, beneath->socket_group, sizeof options->socket_group);
+    if (taken & bit_of(CBM_OPTION_ADMIN_GROUP))
+        memcpy(options->admin_group, beneath->admin_group, sizeof options->admin_group);
+    if (taken & bit_of(CBM_OPTION_RESTRICT_RESETS))
+        options->restrict_resets = beneath->restrict_resets;
+    options->given |= taken;
+}
+
+static error_t on_option(int key, char *value, struct argp_state *state)
+{
+    cbm_options *options = state->input;
+    char message[512];
+
+    if (key == CBM_OPTION_LISTEN || key == CBM_OPTION_CONFIG ||
+        (key >= CBM_OPTION_RATE_LIMIT && key < CBM_OPTION_END)) {
+        if (!cbm_options_set(options, (cbm_option_key)key, value, message, sizeof message))
+            argp_error(state, "%s", message);
+        return 0;
+    }
+    if (key != ARGP_KEY_ARG)
+        return ARGP_ERR_UNKNOWN;
+    argp_error(state, "it takes no arguments, but '%s' is one", value);
+    return 0;
+}
 
 static const struct argp parser = {
     .options = rows,

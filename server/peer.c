@@ -18,18 +18,23 @@ typedef enum peer_waits_for {
     WAITS_FOR_BYTES,
     WAITS_FOR_ROOM, /* back-pressure: nothing more is read before the peer took its replies */
     WAITS_FOR_TURN,
+    WAITS_FOR_PACE, /* it asked for much, and is not read for a while */
 } peer_waits_for;
 
 typedef struct cbm_peer {
     cbm_registry_entry entry;
     cbm_registry *registry;
     cbm_engine *engine;
+    cbm_quota *quota;
     cbm_caller caller;
     nng_stream *stream;
     nng_aio *aio;      /* what the peer waits for; its callback is the peer's only thread of control */
     nng_aio *send_now; /* without a callback: done in its caller, or not at all */
     peer_waits_for waits_for;
     uint16_t protocol; /* 0: has not greeted */
+    bool counted;      /* among its user's connections */
+    cbm_pace_peer pace;
+    uint32_t rest_ms; /* that it is to rest before it is read again */
 
     uint8_t *input; /* `small`, or larger while a frame needs it */
     size_t input_size;
@@ -76,8 +81,22 @@ static void end(cbm_peer *peer, const char *reason)
     nng_aio_reap(peer->aio);
     drop_rest(peer);
     drop_large_input(peer);
+    if (peer->counted)
+        cbm_quota_discharge(peer->quota, peer->caller.uid, CBM_QUOTA_CONNECTIONS, 1);
     free(peer);
     cbm_registry_release(registry);
+}
+
+/* Memory beyond what each connection has for itself. */
+static bool take_bytes(const cbm_peer *peer, size_t size)
+{
+    return cbm_quota_charge(peer->quota, peer->caller.uid, CBM_QUOTA_BYTES, size);
+}
+
+static void give_bytes(const cbm_peer *peer, size_t size)
+{
+    if (size)
+        cbm_quota_discharge(peer->quota, peer->caller.uid, CBM_QUOTA_BYTES, size);
 }
 
 /* ---- Input ------------------------------------------------------------------------------------------------------ */
@@ -86,7 +105,7 @@ static void drop_large_input(cbm_peer *peer)
 {
     if (peer->input == peer->small)
         return;
-    cbm_registry_give_memory(peer->registry, peer->input_capacity);
+    give_bytes(peer, peer->input_capacity);
     free(peer->input);
     peer->input = peer->small;
     peer->input_capacity = INPUT_SMALL;
@@ -101,11 +120,11 @@ static bool input_grow(cbm_peer *peer)
     size_t capacity = doubled > INPUT_SMALL && doubled < INPUT_MAX ? doubled : INPUT_MAX;
     uint8_t *input;
 
-    if (!cbm_registry_take_memory(peer->registry, capacity - taken))
+    if (!take_bytes(peer, capacity - taken))
         return false;
     input = realloc(is_small ? NULL : peer->input, capacity);
     if (!input) {
-        cbm_registry_give_memory(peer->registry, capacity - taken);
+        give_bytes(peer, capacity - taken);
         return false;
     }
     if (is_small)
@@ -176,11 +195,11 @@ static bool keep_rest(cbm_peer *peer, const cbm_buffer *out, size_t sent)
 {
     size_t size = out->size - sent;
 
-    if (!cbm_registry_take_memory(peer->registry, size))
+    if (!take_bytes(peer, size))
         return false;
     peer->rest = malloc(size);
     if (!peer->rest) {
-        cbm_registry_give_memory(peer->registry, size);
+        give_bytes(peer, size);
         return false;
     }
     peer->rest_size = size;
@@ -191,7 +210,7 @@ static bool keep_rest(cbm_peer *peer, const cbm_buffer *out, size_t sent)
 
 static void drop_rest(cbm_peer *peer)
 {
-    cbm_registry_give_memory(peer->registry, peer->rest_size);
+    give_bytes(peer, peer->rest_size);
     free(peer->rest);
     peer->rest = NULL;
     peer->rest_size = peer->rest_sent = 0;
@@ -203,12 +222,17 @@ typedef enum peer_step {
     STEP_RECEIVE, /* all whole frames are answered */
     STEP_YIELD,   /* there are more, but it is others' turn */
     STEP_BROKEN,  /* not a peer of ours */
+    STEP_TOO_MANY,
     STEP_NO_MEMORY,
 } peer_step;
 
 static const char *step_reason(peer_step step)
 {
-    return step == STEP_BROKEN ? "not understood" : "no memory";
+    switch (step) {
+    case STEP_BROKEN: return "not understood";
+    case STEP_TOO_MANY: return "its user has as many connections as it may";
+    default: return "no memory";
+    }
 }
 
 static peer_step greet(cbm_peer *peer, cbm_scratch *scratch)
@@ -226,6 +250,9 @@ static peer_step greet(cbm_peer *peer, cbm_scratch *scratch)
         return STEP_BROKEN;
     if (!cbm_registry_greeted(peer->registry, &peer->entry))
         return STEP_BROKEN;
+    peer->counted = cbm_quota_charge(peer->quota, peer->caller.uid, CBM_QUOTA_CONNECTIONS, 1);
+    if (!peer->counted)
+        return STEP_TOO_MANY;
     peer->protocol = protocol;
     cbm_sp_greeting_write(greeting, protocol == CBM_SP_REQ ? CBM_SP_REP : CBM_SP_PUB);
     input_consume(peer, CBM_SP_GREETING_SIZE);
@@ -248,7 +275,7 @@ static bool answer(cbm_peer *peer, const cbm_sp_frame *frame, cbm_scratch *scrat
     return cbm_buffer_append(&scratch->out, scratch->body.data, scratch->body.size) == 0;
 }
 
-static peer_step serve_frames(cbm_peer *peer, cbm_scratch *scratch)
+static peer_step serve_frames(cbm_peer *peer, cbm_scratch *scratch, cbm_pace_round *round)
 {
     size_t at = 0, needed;
     cbm_sp_frame frame;
@@ -267,13 +294,15 @@ static peer_step serve_frames(cbm_peer *peer, cbm_scratch *scratch)
             break;
         }
         at += frame.size;
+        round->requests++;
     }
+    round->bytes = at + scratch->out.size;
     input_consume(peer, at);
     return step;
 }
 
 /* What there is to be done with the bytes at hand; replies are in scratch->out. */
-static peer_step serve(cbm_peer *peer, cbm_scratch *scratch)
+static peer_step serve(cbm_peer *peer, cbm_scratch *scratch, cbm_pace_round *round)
 {
     peer_step step = STEP_RECEIVE;
 
@@ -284,7 +313,7 @@ static peer_step serve(cbm_peer *peer, cbm_scratch *scratch)
     /* A subscriber says nothing: subscriptions are filtered on its side. It is kept until it closes. */
     if (peer->protocol == CBM_SP_SUB)
         return peer->input_size ? STEP_BROKEN : STEP_RECEIVE;
-    return serve_frames(peer, scratch);
+    return serve_frames(peer, scratch, round);
 }
 
 /* ---- The thread of control: each of these ends in waiting for one thing, or in the peer's end ------------------------ */
@@ -299,19 +328,40 @@ static void yield(cbm_peer *peer)
     nng_aio_finish(peer->aio, 0); /* to the tail of the queue of callbacks */
 }
 
+/* What there is to be read waits where it is: in the socket, until its sender has to wait too. */
+static void rest(cbm_peer *peer)
+{
+    nng_duration rest_ms = (nng_duration)peer->rest_ms;
+
+    peer->waits_for = WAITS_FOR_PACE;
+    peer->rest_ms = 0;
+    nng_sleep_aio(rest_ms, peer->aio);
+}
+
 static void go_on(cbm_peer *peer, peer_step step)
 {
-    switch (step) {
-    case STEP_RECEIVE: receive(peer); break;
-    case STEP_YIELD: yield(peer); break;
-    case STEP_BROKEN:
-    case STEP_NO_MEMORY: end(peer, step_reason(step)); break;
-    }
+    if (step != STEP_RECEIVE && step != STEP_YIELD)
+        end(peer, step_reason(step));
+    else if (peer->rest_ms)
+        rest(peer);
+    else if (step == STEP_RECEIVE)
+        receive(peer);
+    else
+        yield(peer);
+}
+
+static void account(cbm_peer *peer, cbm_pace_round *round)
+{
+    if (!round->requests)
+        return;
+    round->ended_ns = cbm_clock_ns();
+    peer->rest_ms = cbm_quota_round(peer->quota, peer->caller.uid, &peer->pace, round);
 }
 
 static void work(cbm_peer *peer)
 {
     cbm_scratch *scratch = cbm_scratch_get();
+    cbm_pace_round round = {.connection = peer->caller.holder, .begun_ns = cbm_clock_ns()};
     size_t sent = 0;
     peer_step step;
     bool whole;
@@ -321,11 +371,12 @@ static void work(cbm_peer *peer)
         return;
     }
     cbm_buffer_clear(&scratch->out);
-    step = serve(peer, scratch);
+    step = serve(peer, scratch, &round);
     if (scratch->out.size && send_now(peer, &scratch->out, &sent) != 0) {
         end(peer, "closed");
         return;
     }
+    account(peer, &round);
     whole = sent == scratch->out.size || keep_rest(peer, &scratch->out, sent);
     cbm_scratch_trim(scratch);
     if (!whole)
@@ -363,7 +414,18 @@ static void on_room(cbm_peer *peer, int result)
         return;
     }
     drop_rest(peer);
-    work(peer);
+    if (peer->rest_ms)
+        rest(peer);
+    else
+        work(peer);
+}
+
+static void on_pace(cbm_peer *peer, int result)
+{
+    if (result != 0)
+        end(peer, nng_strerror(result));
+    else
+        work(peer);
 }
 
 static void on_complete(void *argument)
@@ -375,10 +437,12 @@ static void on_complete(void *argument)
     case WAITS_FOR_BYTES: on_bytes(peer, result); break;
     case WAITS_FOR_ROOM: on_room(peer, result); break;
     case WAITS_FOR_TURN: work(peer); break;
+    case WAITS_FOR_PACE: on_pace(peer, result); break;
     }
 }
 
-void cbm_peer_start(nng_stream *stream, const cbm_caller *caller, cbm_engine *engine, cbm_registry *registry)
+void cbm_peer_start(nng_stream *stream, const cbm_caller *caller, cbm_engine *engine, cbm_registry *registry,
+                    cbm_quota *quota)
 {
     cbm_peer *peer = malloc(sizeof *peer);
 
@@ -387,6 +451,7 @@ void cbm_peer_start(nng_stream *stream, const cbm_caller *caller, cbm_engine *en
     memset(peer, 0, offsetof(cbm_peer, small));
     peer->registry = registry;
     peer->engine = engine;
+    peer->quota = quota;
     peer->caller = *caller;
     peer->stream = stream;
     peer->input = peer->small;

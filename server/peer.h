@@ -8,9 +8,11 @@
 #include <nng/nng.h>
 
 #include "engine.h"
+#include "quota.h"
 #include "registry.h"
 
 /* Takes the stream. Without memory for the peer it closes the connection. */
-void cbm_peer_start(nng_stream *stream, const cbm_caller *caller, cbm_engine *engine, cbm_registry *registry);
+void cbm_peer_start(nng_stream *stream, const cbm_caller *caller, cbm_engine *engine, cbm_registry *registry,
+                    cbm_quota *quota);
 
 #endif

@@ -8,12 +8,16 @@
 #define uthash_nonfatal_oom(element) ((void)(element))
 #include <uthash.h>
 
+#include "cbm_core.h"
 #include "error.h"
+#include "message.h"
 
+#define REST_MAX_MS 60000
 #define IDLE_KEPT 1024 /* users that use nothing now and are remembered all the same */
 
 typedef struct quota_user {
     cbm_quota_usage usage;
+    cbm_pace_user pace;
     UT_hash_handle hh;
 } quota_user;
 
@@ -22,6 +26,7 @@ struct cbm_quota {
     cbm_quota_limits limits;
     quota_user *users; /* by uid */
     uint64_t bytes;    /* CBM_QUOTA_BYTES of all */
+    cbm_pace pace;
 };
 
 int cbm_quota_new(cbm_quota **quota, const cbm_quota_limits *limits)
@@ -151,6 +156,64 @@ void cbm_quota_discharge(cbm_quota *quota, uint64_t uid, cbm_quota_kind kind, ui
             forget(quota, user);
     }
     pthread_mutex_unlock(&quota->lock);
+}
+
+bool cbm_quota_has_room(cbm_quota *quota, uint64_t uid, cbm_quota_kind kind)
+{
+    static const quota_user nobody;
+    const quota_user *user;
+    bool room;
+
+    pthread_mutex_lock(&quota->lock);
+    user = find(quota, uid);
+    room = has_room(quota, user ? user : &nobody, kind, 1);
+    pthread_mutex_unlock(&quota->lock);
+    return room;
+}
+
+/* ---- Pace ------------------------------------------------------------------------------------------------------- */
+
+/* Users whose heavy rounds have not had all their turns, `user` included. */
+static uint32_t heavy_users(const cbm_quota *quota, const quota_user *user, int64_t now_ns)
+{
+    uint32_t count = 1;
+
+    for (const quota_user *other = quota->users; other; other = other->hh.next)
+        count += other != user && other->pace.heavy_until_ns > now_ns;
+    return count;
+}
+
+static int64_t rest_until(cbm_quota *quota, quota_user *user, cbm_pace_peer *peer, const cbm_pace_round *round)
+{
+    uint32_t rate = quota->limits.requests_per_s, users = 1;
+    int64_t until_ns[3], latest_ns = 0;
+
+    if (cbm_pace_is_heavy(round))
+        users = heavy_users(quota, user, round->ended_ns);
+    until_ns[0] = cbm_pace_weight(&quota->pace, &user->pace, peer, round, users);
+    until_ns[1] = cbm_pace_requests(&user->pace.requests_due_ns, round->requests, rate, round->ended_ns);
+    until_ns[2] = cbm_pace_requests(&peer->requests_due_ns, round->requests, rate - rate / 2, round->ended_ns);
+    for (int i = 0; i < 3; i++)
+        latest_ns = until_ns[i] > latest_ns ? until_ns[i] : latest_ns;
+    return latest_ns;
+}
+
+uint32_t cbm_quota_round(cbm_quota *quota, uint64_t uid, cbm_pace_peer *peer, const cbm_pace_round *round)
+{
+    quota_user *user;
+    int64_t rest_ns = 0;
+
+    pthread_mutex_lock(&quota->lock);
+    user = find_or_add(quota, uid);
+    if (user) {
+        rest_ns = rest_until(quota, user, peer, round) - round->ended_ns;
+        user->usage.requests += round->requests;
+        user->usage.rests += rest_ns > 0;
+    }
+    pthread_mutex_unlock(&quota->lock);
+    if (rest_ns <= 0)
+        return 0;
+    return rest_ns > REST_MAX_MS * CBM_CORE_NS_PER_MS ? REST_MAX_MS : (uint32_t)cbm_ms_round_up(rest_ns);
 }
 
 /* ---- Looking ---------------------------------------------------------------------------------------------------- */

@@ -10,6 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "pace.h"
+
 typedef enum cbm_quota_kind {
     CBM_QUOTA_CONNECTIONS,  /* that have greeted */
     CBM_QUOTA_LEDGERS,      /* mapped: one a client process */
@@ -29,6 +31,7 @@ typedef struct cbm_quota_limits {
      * next always finds some: a user alone half, two a third each. 0: no limit.
      */
     uint64_t bytes_together;
+    uint32_t requests_per_s; /* of one user, at which it is paced; a connection may have half of them. 0: any */
 } cbm_quota_limits;
 
 /* What one user uses now. */
@@ -36,6 +39,8 @@ typedef struct cbm_quota_usage {
     uint64_t uid;
     uint64_t used[CBM_QUOTA_KINDS];
     uint64_t refused; /* charges, since the broker saw the user first */
+    uint64_t requests;
+    uint64_t rests; /* how often one of its connections was not read for a while */
 } cbm_quota_usage;
 
 int cbm_quota_new(cbm_quota **quota, const cbm_quota_limits *limits); /* CBM_PROTO_E_NOMEM */
@@ -50,6 +55,11 @@ bool cbm_quota_charge(cbm_quota *quota, uint64_t uid, cbm_quota_kind kind, uint6
 bool cbm_quota_charge_unlimited(cbm_quota *quota, uint64_t uid, cbm_quota_kind kind, uint64_t amount);
 /* As much as was charged before, or a part of it. */
 void cbm_quota_discharge(cbm_quota *quota, uint64_t uid, cbm_quota_kind kind, uint64_t amount);
+/* Whether one more could be charged now. */
+bool cbm_quota_has_room(cbm_quota *quota, uint64_t uid, cbm_quota_kind kind);
+
+/* A round of a connection of that user. Returns for how many milliseconds it is not to be read. */
+uint32_t cbm_quota_round(cbm_quota *quota, uint64_t uid, cbm_pace_peer *peer, const cbm_pace_round *round);
 
 /* The users that there are, by uid, into `usages` (room for `capacity`); returns how many there are in all. */
 size_t cbm_quota_list(cbm_quota *quota, cbm_quota_usage *usages, size_t capacity);

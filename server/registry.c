@@ -8,7 +8,6 @@
 #define GREETING_NS (2 * CBM_CORE_NS_PER_S)
 #define GREETING_PRESSED_NS (100 * CBM_CORE_NS_PER_MS)
 #define AGAIN_NS (50 * CBM_CORE_NS_PER_MS)
-#define MEMORY_MAX ((size_t)128 * 1024 * 1024)
 #define STOP_AGAIN_NS (10 * CBM_CORE_NS_PER_MS)
 
 static void list_add(cbm_registry_list *list, cbm_registry_entry *entry)
@@ -156,19 +155,6 @@ void cbm_registry_release(cbm_registry *registry)
     if (--registry->living == 0)
         pthread_cond_signal(&registry->emptied);
     pthread_mutex_unlock(&registry->lock);
-}
-
-bool cbm_registry_take_memory(cbm_registry *registry, size_t size)
-{
-    if (atomic_fetch_add(&registry->memory, size) + size <= MEMORY_MAX)
-        return true;
-    cbm_registry_give_memory(registry, size);
-    return false;
-}
-
-void cbm_registry_give_memory(cbm_registry *registry, size_t size)
-{
-    atomic_fetch_sub(&registry->memory, size);
 }
 
 void cbm_registry_relieve(cbm_registry *registry)

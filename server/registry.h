@@ -38,7 +38,6 @@ typedef struct cbm_registry {
     cbm_registry_list given_up; /* until their callbacks have ended them */
     size_t silent_max;
     size_t living; /* added and not released */
-    atomic_size_t memory;
     nng_aio *sweep;
     bool sweeping; /* the sweep's timer runs */
     atomic_bool stopping;
@@ -54,12 +53,6 @@ bool cbm_registry_greeted(cbm_registry *registry, cbm_registry_entry *entry);
 void cbm_registry_remove(cbm_registry *registry, cbm_registry_entry *entry);
 /* It has ended: it uses neither NNG nor the engine any more. */
 void cbm_registry_release(cbm_registry *registry);
-/*
- * Memory beyond what each connection has for itself: replies that are not taken, large requests that are not whole. False: all
- * together have as much as they may (128 MiB), so this one has to go.
- */
-bool cbm_registry_take_memory(cbm_registry *registry, size_t size);
-void cbm_registry_give_memory(cbm_registry *registry, size_t size);
 /* There are no descriptors left: gives up whoever had time enough to greet. */
 void cbm_registry_relieve(cbm_registry *registry);
 bool cbm_registry_is_stopping(const cbm_registry *registry);

@@ -21,7 +21,8 @@ static broker *start_with_few_descriptors(void)
 {
     struct rlimit own = {HELD + 100, HELD + 100};
     cr_assert_eq(setrlimit(RLIMIT_NOFILE, &own), 0);
-    return broker_start(&(broker_options){.arguments = {"--rate-limit", "0"}, .descriptors = DESCRIPTORS});
+    return broker_start(
+        &(broker_options){.arguments = {"--rate-limit", "0", "--max-clients", "4096"}, .descriptors = DESCRIPTORS});
 }
 
 static void assert_memory_is_bounded(const broker *b, size_t before_kib)

@@ -1,0 +1,22 @@
+/* On whose behalf something is done. */
+#ifndef CBM_SERVER_CALLER_H
+#define CBM_SERVER_CALLER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct cbm_access cbm_access;
+
+typedef struct cbm_caller {
+    uint64_t holder; /* of permits: its connection; 0: nobody's, as of a text command */
+    uint64_t connection;
+    uint64_t uid;
+    uint64_t gid;
+    int64_t pid;                /* 0: not known */
+    bool admin;                 /* root or the broker's own user: may do what others depend on */
+    bool holds;                 /* was given a permit that is to be given back when it goes */
+    const char *correlation_id; /* of the request under way; "": none */
+    const cbm_access *access;   /* who else may do what; NULL: nobody else */
+} cbm_caller;
+
+#endif
