@@ -19,7 +19,8 @@ else()
 endif()
 foreach(library client core)
     configure_file(${CMAKE_CURRENT_LIST_DIR}/cbm-${library}.pc.in ${CMAKE_BINARY_DIR}/cbm-${library}.pc @ONLY)
-    install(FILES ${CMAKE_BINARY_DIR}/cbm-${library}.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+    install(FILES ${CMAKE_BINARY_DIR}/cbm-${library}.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig
+            COMPONENT dev)
 endforeach()
 
 set(CBM_PACKAGE_DIRECTORY ${CMAKE_INSTALL_LIBDIR}/cmake/cbm)
@@ -27,11 +28,15 @@ configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/cbmConfig.cmake.in ${CMA
                               INSTALL_DESTINATION ${CBM_PACKAGE_DIRECTORY})
 write_basic_package_version_file(${CMAKE_BINARY_DIR}/cbmConfigVersion.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${CMAKE_BINARY_DIR}/cbmConfig.cmake ${CMAKE_BINARY_DIR}/cbmConfigVersion.cmake
-        DESTINATION ${CBM_PACKAGE_DIRECTORY})
+        DESTINATION ${CBM_PACKAGE_DIRECTORY} COMPONENT dev)
 if(TARGET cbm_core AND TARGET cbm_client)
-    install(EXPORT cbmTargets NAMESPACE cbm:: DESTINATION ${CBM_PACKAGE_DIRECTORY})
+    install(EXPORT cbmTargets NAMESPACE cbm:: DESTINATION ${CBM_PACKAGE_DIRECTORY} COMPONENT dev)
 endif()
 
-install(FILES ${CMAKE_SOURCE_DIR}/LICENSE ${CMAKE_SOURCE_DIR}/README.md ${CMAKE_SOURCE_DIR}/proto/PROTOCOL.md
-        DESTINATION ${CMAKE_INSTALL_DOCDIR})
-install(FILES ${CMAKE_SOURCE_DIR}/contrib/cbm.conf DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples)
+# A package has its license in a file of its distribution's own form.
+if(NOT CBM_PACKAGES)
+    install(FILES ${CMAKE_SOURCE_DIR}/LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT broker)
+endif()
+install(FILES ${CMAKE_SOURCE_DIR}/README.md ${CMAKE_SOURCE_DIR}/proto/PROTOCOL.md
+        DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT broker)
+install(FILES ${CMAKE_SOURCE_DIR}/contrib/cbm.conf DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples COMPONENT broker)

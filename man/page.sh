@@ -1,0 +1,7 @@
+#!/bin/sh
+# page.sh FILL SCDOC PAGE.scd OUTPUT COMPRESSOR...
+set -e
+fill=$1 scdoc=$2 page=$3 output=$4
+shift 4
+"$fill" "$page" >"$output.scd"
+"$scdoc" <"$output.scd" | "$@" >"$output"
