@@ -1,0 +1,34 @@
+/* The engine from inside: what its files share. engine.c has its life, lock and timer; the operations are in the other engine_*.c. */
+#ifndef CBM_SERVER_ENGINE_INNER_H
+#define CBM_SERVER_ENGINE_INNER_H
+
+#include <nng/nng.h>
+#include <pthread.h>
+
+#include "engine.h"
+#include "event_log.h"
+#include "replay.h"
+
+struct cbm_engine {
+    pthread_mutex_t lock;
+    cbm_core_manager *manager;
+    cbm_replay replay;
+    cbm_event_log events;
+    const cbm_caller *caller;                /* on whose behalf the lock is held; NULL: time's */
+    cbm_config *config;                      /* NULL: none */
+    cbm_core_policy_request policy_defaults; /* its own */
+
+    nng_aio *timer;
+    int64_t timer_ns; /* when it fires; CBM_CORE_NEVER_NS: it does not run */
+    bool stopping;
+
+    cbm_engine_options options;
+    int64_t started_ns;
+    uint8_t incarnation[CBM_ID_SIZE];
+};
+
+/* Takes the lock on behalf of the caller (NULL: time's, or of nobody who asked), and says what time it is. */
+int64_t cbm_engine_enter(cbm_engine *engine, const cbm_caller *caller);
+void cbm_engine_leave(cbm_engine *engine);
+
+#endif
