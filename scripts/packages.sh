@@ -30,6 +30,8 @@ LIST
         ;;
     test)
         requirements_of demo
+        requirements_of package
+        requirements_of package-test
         cat <<'LIST'
 clang|clang|command:clang
 libclang-rt-14-dev|libclang-rt-dev|fuzzer
@@ -47,6 +49,26 @@ LIST
         cat <<'LIST'
 libhiredis-dev|libhiredis-dev|header:hiredis/hiredis.h
 redis-server|valkey-server|redis
+LIST
+        ;;
+    package)
+        cat <<'LIST'
+scdoc|scdoc|command:scdoc
+lintian|lintian|command:lintian
+dpkg-dev|dpkg-dev|command:dpkg-shlibdeps
+file|file|command:file
+LIST
+        ;;
+    package-test)
+        cat <<'LIST'
+debootstrap|debootstrap|command:debootstrap
+abigail-tools|abigail-tools|command:abidiff
+LIST
+        ;;
+    matrix)
+        cat <<'LIST'
+debootstrap|debootstrap|command:debootstrap
+git|git|command:git
 LIST
         ;;
     lint)

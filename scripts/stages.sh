@@ -65,8 +65,30 @@ run_tree_test() {
     run_ctest "$1" release --tests-regex "^$1\$"
 }
 stage_install() { run_tree_test install; }
+stage_man() { run_tree_test man; }
 stage_readme() { run_tree_test readme; }
 stage_demo() { run_tree_test demo; }
+
+# make_packages: into build/package
+make_packages() {
+    configure_and_build package
+    rm -f build/package/*.deb
+    (cd build/package && cpack -G DEB)
+    # What Debian calls an error is one here; its warnings are read by people.
+    lintian --allow-root --fail-on error build/package/*.deb
+}
+
+stage_package() {
+    make_packages
+    tests/abi/check_abi.sh build/package
+    add_count package 2 0
+    if [[ $(id -u) -eq 0 ]]; then
+        tests/package/test_package.sh build/package
+        add_count package 1 0
+    else
+        echo "not root: packages are not installed anywhere"
+    fi
+}
 
 stage_clang() {
     configure_and_build clang
@@ -147,8 +169,10 @@ run_all_stages() {
     stage_rows=("$(printf '%-10s %7s %7s %6d s %6d s  %s' set-up - - "$1" 150 ok)")
     run_stage release 240 "release build with warnings as errors, all tests but the sanitized ones"
     run_stage install 30 "programs built against the installed tree, with pkg-config and with CMake"
+    run_stage man 10 "the manual pages against --help, the header and the example of a configuration"
     run_stage readme 30 "the commands and programs shown in README.md"
     run_stage demo 40 "./dev demo"
+    run_stage package 150 "Debian packages: made, checked, installed into a fresh root, used and removed"
     run_stage clang 90 "the same sources through clang, warnings as errors"
     run_stage asan 210 "all tests under AddressSanitizer and UndefinedBehaviorSanitizer"
     run_stage tsan 90 "the stress programs under ThreadSanitizer"
