@@ -126,9 +126,12 @@ static bool is_failure(const cbm_core_report *report)
     return report->outcome == CBM_CORE_FAILURE || report->outcome == CBM_CORE_TIMEOUT;
 }
 
+/* Only a rule with rates knows slow calls: elsewhere nobody would have to say how long a success took. */
 static bool is_slow(const core_breaker *breaker, const cbm_core_report *report)
 {
-    return report->duration_ns > core_breaker_policy(breaker)->slow_call_duration_ms * CBM_CORE_NS_PER_MS;
+    const cbm_core_policy *policy = core_breaker_policy(breaker);
+
+    return report->duration_ns > policy->slow_call_duration_ms * CBM_CORE_NS_PER_MS && core_rule_has_rates(policy);
 }
 
 /* After an outcome was recorded: opens when the rule says so, which METRICS_ONLY only shows. Returns whether it opened. */
@@ -344,7 +347,8 @@ void core_breaker_adopt(core_shared *shared, core_breaker *breaker, cbm_core_sta
 int core_breaker_change_policy(core_shared *shared, core_policy_pool *pool, core_breaker *breaker,
                                core_policy_entry *policy, int64_t now_ns)
 {
-    int error = core_rule_change(&breaker->rule, core_breaker_policy(breaker), core_policy_of(policy));
+    int64_t rule_now_ns = core_state_records((cbm_core_state)breaker->state) ? now_ns : breaker->rest->frozen_ns;
+    int error = core_rule_change(&breaker->rule, core_breaker_policy(breaker), core_policy_of(policy), rule_now_ns);
 
     if (error != CBM_CORE_OK) {
         return error;

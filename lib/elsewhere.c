@@ -28,8 +28,12 @@ int cbm_core_successes_record(cbm_core_manager *manager, uint32_t slot, uint32_t
     }
     now_ns = core_manager_now(manager, at_ns);
     at_ns = core_time_min(core_time_max(at_ns, 0), now_ns);
-    core_breaker_settle(&manager->shared, breaker, at_ns);
+    if (breaker->state != CBM_CORE_CLOSED) {
+        /* Whoever began them saw the breaker as it stands: time has not ended that epoch for him yet. */
+        at_ns = core_time_min(at_ns, breaker->rest->settle_at_ns - 1);
+    }
     core_breaker_successes(&manager->shared, breaker, epoch, count, at_ns, now_ns);
+    core_breaker_settle(&manager->shared, breaker, now_ns);
     if (state != NULL) {
         *state = (cbm_core_state)breaker->state;
     }

@@ -96,7 +96,7 @@ static void copy_recorded(core_rule *to, const core_rule *from, const cbm_core_p
     }
 }
 
-int core_rule_change(core_rule *rule, const cbm_core_policy *from, const cbm_core_policy *to)
+int core_rule_change(core_rule *rule, const cbm_core_policy *from, const cbm_core_policy *to, int64_t now_ns)
 {
     core_rule changed;
     int error = core_rule_init(&changed, to);
@@ -105,6 +105,8 @@ int core_rule_change(core_rule *rule, const cbm_core_policy *from, const cbm_cor
         return error;
     }
     if (to->rule == from->rule) {
+        /* What is too old goes first: a longer window does not bring back what nobody happened to have dropped yet. */
+        (void)core_rule_failures(rule, from, now_ns);
         copy_recorded(&changed, rule, to);
     }
     core_rule_deinit(rule, from);

@@ -29,10 +29,10 @@ int core_rule_init(core_rule *rule, const cbm_core_policy *policy);
 void core_rule_deinit(core_rule *rule, const cbm_core_policy *policy);
 void core_rule_clear(core_rule *rule, const cbm_core_policy *policy);
 /*
- * Another policy, what was recorded kept as far as it fits; another kind of rule starts empty. CBM_CORE_E_NOMEM: nothing
+ * Another policy, what counts at now_ns kept as far as it fits; another kind of rule starts empty. CBM_CORE_E_NOMEM: nothing
  * changed.
  */
-int core_rule_change(core_rule *rule, const cbm_core_policy *from, const cbm_core_policy *to);
+int core_rule_change(core_rule *rule, const cbm_core_policy *from, const cbm_core_policy *to, int64_t now_ns);
 
 /* Records one outcome, O(1). False when it is a failure that failure_spacing_ms lumps with the one before: nothing recorded. */
 bool core_rule_record(core_rule *rule, const cbm_core_policy *policy, bool failure, bool slow, int64_t now_ns);

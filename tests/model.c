@@ -201,7 +201,8 @@ void model_report(model *m, int number, const cbm_core_report *report, int64_t n
         .at_ns = m->now_ns,
         .outcome = report->outcome,
         .count = report->late && report->count > 1 ? report->count : 1,
-        .slow = report->duration_ns > history_ms(m->policy.slow_call_duration_ms),
+        .slow = (m->policy.rule == CBM_CORE_RULE_COUNT_WINDOW || m->policy.rule == CBM_CORE_RULE_TIME_WINDOW) &&
+                report->duration_ns > history_ms(m->policy.slow_call_duration_ms),
         .late = late,
     };
     if (permit && permit->probe && !late) {

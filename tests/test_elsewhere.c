@@ -91,16 +91,30 @@ Test(elsewhere, an_epoch_before_0_is_older_too)
     cr_assert_eq(statistics().successful_calls, 2);
 }
 
-Test(elsewhere, successes_of_an_epoch_that_time_has_ended_are_late)
+Test(elsewhere, successes_of_an_epoch_that_time_ends_are_late_once_somebody_has_noticed)
 {
     given("");
     control(CBM_CORE_CONTROL_DISABLE, 10);
-    uint32_t before = status().epoch;
-    advance_ms(10);
-    record(before, 3);
+    cbm_core_status before = status();
+    advance_ms(11);
+    cr_assert_eq(cbm_core_successes_record(manager, 0, before.slot_generation, before.epoch, 3, now_ns, NULL), 0);
     assert_state(CBM_CORE_CLOSED);
-    cr_assert_eq(statistics().late_reports, 3);
-    cr_assert_eq(statistics().successful_calls, 3);
+    cr_assert_eq(statistics().late_reports, 0);
+    record(before.epoch, 4);
+    cr_assert_eq(statistics().late_reports, 4);
+    cr_assert_eq(statistics().successful_calls, 7);
+}
+
+Test(elsewhere, successes_do_not_keep_a_control_from_ending)
+{
+    given("rule=count_window window_size=10 minimum_calls=1");
+    control(CBM_CORE_CONTROL_METRICS_ONLY, 10);
+    cbm_core_status before = status();
+    cbm_core_state after;
+    advance_ms(11);
+    cr_assert_eq(cbm_core_successes_record(manager, 0, before.slot_generation, before.epoch, 3, now_ns, &after), 0);
+    cr_assert_eq(after, CBM_CORE_CLOSED);
+    cr_assert_eq(status().calls, 0);
 }
 
 Test(elsewhere, none_is_nothing)

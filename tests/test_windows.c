@@ -132,7 +132,7 @@ Test(windows, of_calls_keep_the_newest_outcomes_that_fit_when_resized)
         }
         core_window_totals kept = rule_history_totals(&history, 0, 0);
         history.policy = to.window_size < kept.calls ? &to : &from;
-        cr_assert_eq(core_rule_change(&rule, &from, &to), 0);
+        cr_assert_eq(core_rule_change(&rule, &from, &to, 0), 0);
         assert_totals(&rule, &to, 0);
         /* And their order stands: they leave one by one, the oldest first. */
         int64_t first = history.count - (int64_t)(kept.calls < to.window_size ? kept.calls : to.window_size);

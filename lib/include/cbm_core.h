@@ -291,6 +291,14 @@ typedef struct cbm_core_event {
     int64_t now_ns;
 } cbm_core_event;
 
+/* What is charged to the account of whoever caused it (cbm_core_on_behalf). */
+typedef enum cbm_core_charge_kind {
+    CBM_CORE_CHARGE_BREAKER, /* +1 before one is created, -1 when that failed; told of their end by CBM_CORE_EVENT_REMOVED */
+    CBM_CORE_CHARGE_PERMIT,  /* of HALF_OPEN: +1 before it is given out, -1 when it is back */
+} cbm_core_charge_kind;
+/* change 1: whether the account may have one more. change -1: it has one less; the result counts for nothing. */
+typedef bool cbm_core_charge(void *context, uint64_t account, cbm_core_charge_kind kind, int change);
+
 typedef struct cbm_core_options {
     uint32_t max_breakers;         /* 0: 65,536 */
     bool no_rate_limit;            /* no limiter at all */
@@ -310,6 +318,12 @@ typedef struct cbm_core_options {
     const cbm_core_policy_request *policy_defaults;
     bool (*configured)(void *context, const char *name, cbm_core_policy_request *request);
     void *configured_context;
+    /*
+     * For a manager with many users: what they make it hold is charged, and the limiter has fair shares, by account, then by
+     * connection. What is refused is CBM_CORE_E_FULL, and nothing has changed. NULL: neither.
+     */
+    cbm_core_charge *charge;
+    void *charge_context;
 } cbm_core_options;
 
 CBM_CORE_API int cbm_core_manager_new(cbm_core_manager **manager, const cbm_core_options *options); /* NULL: defaults */
@@ -475,6 +489,9 @@ CBM_CORE_API bool cbm_core_reload_part(cbm_core_manager *manager, uint32_t *next
  */
 CBM_CORE_API int cbm_core_remove(cbm_core_manager *manager, const char *pattern, int64_t now_ns, uint64_t *removed);
 
+/* Who asks from now on: an account (a user), and one of its connections. Counts for managers with `charge` alone. */
+CBM_CORE_API void cbm_core_on_behalf(cbm_core_manager *manager, uint64_t account, uint64_t connection);
+
 /* `holder` is gone: each permit it holds is dealt with as its breaker's on_abandon says. */
 CBM_CORE_API void cbm_core_holder_gone(cbm_core_manager *manager, uint64_t holder, int64_t now_ns);
 
@@ -502,7 +519,8 @@ CBM_CORE_API int cbm_core_adopt(cbm_core_manager *manager, const char *name, con
  * second of now_ns could alone open the breaker (or end HALF_OPEN). While not, holding them back until the next other outcome,
  * control or second boundary, and recording them first then, decides exactly as recording each at once. O(1). _record: `count` of
  * them, of permits of `epoch`, that happened at at_ns, which may lie before times seen already (they count in their own
- * second). Of an older epoch they are late. CBM_CORE_E_NOT_FOUND when that generation is gone.
+ * second). Of an older epoch they are late; of one whose time is over, as nobody has noticed yet, they are not.
+ * CBM_CORE_E_NOT_FOUND when that generation is gone.
  */
 CBM_CORE_API bool cbm_core_successes_decide(cbm_core_manager *manager, uint32_t slot, uint32_t slot_generation,
                                             int64_t now_ns);
