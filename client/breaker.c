@@ -1,46 +1,33 @@
-/* The calls: may it be made, and how did it go. */
+#include "breaker.h"
+
 #include <string.h>
 
+#include "board_call.h"
 #include "client.h"
 #include "clock.h"
 #include "failure.h"
-#include "fork.h"
+#include "permit.h"
 #include "structs.h"
+#include "threads.h"
 
 #define DURATION_MAX_NS (INT64_C(86400000) * CBM_NS_PER_MS) /* the wire takes no longer ones */
-
-/* cbm_private_kind */
-enum {
-    PERMIT_NONE = 0,
-    PERMIT_REFUSED, /* it holds retry_after_ms */
-    PERMIT_BROKER,
-    PERMIT_LOCAL,       /* of the manager in this process */
-    PERMIT_UNPROTECTED, /* nobody was asked */
-    PERMIT_REPORTED,
-};
-
-/* cbm_private_flags */
-enum { PERMIT_PROBE = 1 };
-
-_Static_assert(sizeof(cbm_permit) == 64, "bindings rely on it");
-_Static_assert(sizeof(((cbm_permit *)0)->cbm_private_permit) == CBM_PERMIT_MAX, "the wire's permit fits");
 
 /* ---- Begin ------------------------------------------------------------------------------------------------------ */
 
 static int refuse(cbm_permit *permit, const cbm_reply *reply)
 {
-    permit->cbm_private_kind = PERMIT_REFUSED;
+    permit->cbm_private_kind = CBM_PERMIT_REFUSED;
     permit->cbm_private_retry_after_ms = reply->has_retry_after ? reply->retry_after_ms : 0;
     return cbm_client_refused(reply);
 }
 
 static int grant(cbm_permit *permit, const cbm_begin_reply *reply, bool by_local)
 {
-    permit->cbm_private_kind = by_local ? PERMIT_LOCAL : PERMIT_BROKER;
+    permit->cbm_private_kind = by_local ? CBM_PERMIT_LOCAL : CBM_PERMIT_BROKER;
     permit->cbm_private_size = (uint8_t)reply->permit_size;
     memcpy(permit->cbm_private_permit, reply->permit, reply->permit_size);
     if (reply->probe)
-        permit->cbm_private_flags |= PERMIT_PROBE;
+        permit->cbm_private_flags |= CBM_PERMIT_PROBE;
     return 0;
 }
 
@@ -48,10 +35,10 @@ static int begin_without_answer(cbm_client *client, cbm_permit *permit, int erro
 {
     cbm_client_unanswered(client, error); /* under fail-open too, to tell why the permit is unprotected */
     if (client->when_away == CBM_FAIL_OPEN && cbm_is_absence(error)) {
-        permit->cbm_private_kind = PERMIT_UNPROTECTED;
+        permit->cbm_private_kind = CBM_PERMIT_UNPROTECTED;
         return 0;
     }
-    permit->cbm_private_kind = PERMIT_REFUSED;
+    permit->cbm_private_kind = CBM_PERMIT_REFUSED;
     permit->cbm_private_retry_after_ms = 0;
     return error;
 }
@@ -75,17 +62,41 @@ static void set_lease(cbm_request *request, uint32_t lease_ms)
     request->given |= CBM_FIELD(LEASE_MS);
 }
 
-int cbm_call_begin(cbm_breaker *breaker, cbm_permit *permit)
-{
-    return cbm_call_begin_with(breaker, NULL, permit);
-}
-
-int cbm_call_begin_with(cbm_breaker *breaker, const cbm_begin_options *given, cbm_permit *permit)
+/* The call is entered. */
+static int begin(cbm_breaker *breaker, const cbm_begin_options *options, cbm_permit *permit)
 {
     cbm_request request = {.op = CBM_OP_CALL_BEGIN, .given = CBM_FIELD(NAME)};
     cbm_exchange exchange = {.request = &request, .breaker = breaker};
-    cbm_begin_options options;
+    cbm_client *client = breaker->client;
     cbm_reply reply;
+    int error;
+
+    if (client->board)
+        exchange.permit = permit;
+    strcpy(request.name, breaker->name);
+    bring_policy(breaker, &request);
+    set_lease(&request, options->lease_ms);
+    cbm_request_correlate(&request, options->correlation_id);
+    exchange.deadline_ns = cbm_clock_ns() + client->call_timeout_ns;
+
+    error = cbm_client_execute(client, &exchange, &reply);
+    if (!error && exchange.by_board) {
+        if (!exchange.board_answer)
+            permit->cbm_private_flags |= CBM_PERMIT_COUNTED;
+        return exchange.board_answer;
+    }
+    if (error)
+        error = begin_without_answer(client, permit, error);
+    else
+        error = reply.error ? refuse(permit, &reply) : grant(permit, &reply.data.begin, exchange.by_local);
+    permit->cbm_private_begun_ns = cbm_clock_ns();
+    return error;
+}
+
+/* A thread that was not known yet, or a begin with options, has not looked at the board. */
+int cbm_begin_by_message(cbm_breaker *breaker, const cbm_begin_options *given, cbm_permit *permit)
+{
+    cbm_begin_options options;
     int error;
 
     if (!permit)
@@ -93,39 +104,43 @@ int cbm_call_begin_with(cbm_breaker *breaker, const cbm_begin_options *given, cb
     memset(permit, 0, sizeof(*permit));
     if (!breaker)
         return cbm_fail(CBM_E_INVALID, "breaker: NULL");
-    if (!cbm_struct_read(&options, sizeof(options), given))
-        return cbm_fail(CBM_E_INVALID, "cbm_begin_options: its size is not one that this library knows");
+    error = cbm_enter(breaker->client);
+    if (error)
+        return error;
+    if (!cbm_struct_read(&options, sizeof(options), given)) {
+        error = cbm_fail(CBM_E_INVALID, "cbm_begin_options: its size is not one that this library knows");
+        goto left;
+    }
     permit->cbm_private_process = cbm_process();
     permit->cbm_private_breaker = breaker;
-    permit->cbm_private_begun_ns = cbm_clock_ns();
-    strcpy(request.name, breaker->name);
-    bring_policy(breaker, &request);
-    set_lease(&request, options.lease_ms);
-    cbm_request_correlate(&request, options.correlation_id);
-    exchange.deadline_ns = permit->cbm_private_begun_ns + breaker->client->call_timeout_ns;
-
-    error = cbm_client_execute(breaker->client, &exchange, &reply);
-    if (error)
-        error = begin_without_answer(breaker->client, permit, error);
-    else
-        error = reply.error ? refuse(permit, &reply) : grant(permit, &reply.data.begin, exchange.by_local);
-    permit->cbm_private_begun_ns = cbm_clock_ns();
+    error = cbm_board_begin(breaker, permit);
+    if (error == CBM_BOARD_ASKS)
+        error = begin(breaker, &options, permit);
+    if (!error && options.timed && !permit->cbm_private_begun_ns)
+        permit->cbm_private_begun_ns = cbm_clock_ns();
+left:
+    cbm_leave(breaker->client);
     return error;
+}
+
+int cbm_call_begin_with(cbm_breaker *breaker, const cbm_begin_options *options, cbm_permit *permit)
+{
+    return cbm_begin_by_message(breaker, options, permit);
 }
 
 int64_t cbm_permit_retry_after_ms(const cbm_permit *permit)
 {
-    return permit->cbm_private_kind == PERMIT_REFUSED ? permit->cbm_private_retry_after_ms : 0;
+    return permit->cbm_private_kind == CBM_PERMIT_REFUSED ? permit->cbm_private_retry_after_ms : 0;
 }
 
 int cbm_permit_unprotected(const cbm_permit *permit)
 {
-    return permit->cbm_private_kind == PERMIT_UNPROTECTED;
+    return permit->cbm_private_kind == CBM_PERMIT_UNPROTECTED;
 }
 
 int cbm_permit_probe(const cbm_permit *permit)
 {
-    return (permit->cbm_private_flags & PERMIT_PROBE) != 0;
+    return (permit->cbm_private_flags & CBM_PERMIT_PROBE) != 0;
 }
 
 /* ---- Report ----------------------------------------------------------------------------------------------------- */
@@ -198,21 +213,17 @@ static int report_to_backend(cbm_breaker *breaker, cbm_exchange *exchange)
     return report_locally(breaker, exchange, !exchange->maybe_executed);
 }
 
-int cbm_call_report(cbm_permit *permit, cbm_outcome outcome)
-{
-    return cbm_call_report_with(permit, outcome, NULL);
-}
-
 /* Why that permit cannot be reported, or 0. */
 static int check_permit(const cbm_permit *permit)
 {
     if (!permit || !permit->cbm_private_breaker)
         return cbm_fail(CBM_E_INVALID, "permit: none");
     switch (permit->cbm_private_kind) {
-    case PERMIT_BROKER:
-    case PERMIT_LOCAL:
-    case PERMIT_UNPROTECTED: break;
-    case PERMIT_REPORTED: return cbm_fail(CBM_E_INVALID, "permit: reported already");
+    case CBM_PERMIT_BROKER:
+    case CBM_PERMIT_BOARD:
+    case CBM_PERMIT_LOCAL:
+    case CBM_PERMIT_UNPROTECTED: break;
+    case CBM_PERMIT_REPORTED: return cbm_fail(CBM_E_INVALID, "permit: reported already");
     default: return cbm_fail(CBM_E_INVALID, "permit: the call was refused");
     }
     if (permit->cbm_private_process != cbm_process())
@@ -220,90 +231,137 @@ static int check_permit(const cbm_permit *permit)
     return 0;
 }
 
-int cbm_call_report_with(cbm_permit *permit, cbm_outcome outcome, const cbm_report_options *options)
+/*
+ * What a message says of a permit of the board. When the board is not that of the broker which gave the permit any more, neither
+ * is the slot's generation, and it is taken as an old one.
+ */
+static size_t write_board_permit(const cbm_permit *permit, uint8_t bytes[CBM_PERMIT_MAX])
+{
+    const cbm_board *board = permit->cbm_private_breaker->client->board;
+    cbm_board_permit of_board = cbm_permit_of_board(permit);
+    cbm_core_permit core = {
+        .slot = cbm_place_slot(of_board.place),
+        .slot_generation = cbm_word_generation(of_board.word),
+        .epoch = cbm_word_epoch(of_board.word),
+        .flags = permit->cbm_private_flags & CBM_PERMIT_COUNTED ? 0 : CBM_CORE_PERMIT_UNCOUNTED,
+    };
+
+    return cbm_permit_write(bytes, &core, board->incarnation);
+}
+
+static void bring_permit(const cbm_permit *permit, cbm_report_message *report)
+{
+    switch (permit->cbm_private_kind) {
+    case CBM_PERMIT_UNPROTECTED: break;
+    case CBM_PERMIT_BOARD: report->permit_size = write_board_permit(permit, report->permit); break;
+    default:
+        report->permit_size = permit->cbm_private_size;
+        memcpy(report->permit, permit->cbm_private_permit, permit->cbm_private_size);
+    }
+}
+
+/* The call is entered, the permit good, the report filled in. */
+static int report(cbm_permit *permit, cbm_exchange *exchange)
+{
+    cbm_client *client = exchange->breaker->client;
+    int error;
+
+    exchange->deadline_ns = cbm_clock_ns() + client->call_timeout_ns;
+    bring_permit(permit, &exchange->request->report);
+    if (permit->cbm_private_kind != CBM_PERMIT_LOCAL) {
+        permit->cbm_private_kind = CBM_PERMIT_REPORTED;
+        return report_to_backend(exchange->breaker, exchange);
+    }
+    permit->cbm_private_kind = CBM_PERMIT_REPORTED;
+    error = report_locally(exchange->breaker, exchange, true);
+    if (client->owes)
+        cbm_handover_try(client, exchange->deadline_ns);
+    return error;
+}
+
+/* Whether the ledger can hold all that such a report says. */
+static bool fits_ledger(const cbm_permit *permit, const cbm_report_message *report)
+{
+    return permit->cbm_private_kind == CBM_PERMIT_BOARD && report->outcome == CBM_CORE_SUCCESS &&
+           !report->error_text[0] && !report->open_for_ms;
+}
+
+/* A thread that was not known yet, or a report with options, has not tried the ledger. */
+int cbm_report_by_message(cbm_permit *permit, cbm_outcome outcome, const cbm_report_options *options)
 {
     cbm_request request = {0};
     cbm_exchange exchange = {.request = &request};
+    int64_t measured_ns = -1;
     int error = check_permit(permit);
-    uint8_t kind;
-    int64_t now_ns;
+    cbm_client *client;
 
     if (error)
         return error;
-    now_ns = cbm_clock_ns();
-    error = fill_report(&request, permit->cbm_private_breaker, outcome, options, now_ns - permit->cbm_private_begun_ns);
+    client = permit->cbm_private_breaker->client;
+    error = cbm_enter(client);
     if (error)
         return error;
     exchange.breaker = permit->cbm_private_breaker;
-    exchange.deadline_ns = now_ns + exchange.breaker->client->call_timeout_ns;
-    kind = permit->cbm_private_kind;
-    permit->cbm_private_kind = PERMIT_REPORTED;
-    if (kind != PERMIT_UNPROTECTED) {
-        request.report.permit_size = permit->cbm_private_size;
-        memcpy(request.report.permit, permit->cbm_private_permit, permit->cbm_private_size);
-    }
-    if (kind != PERMIT_LOCAL)
-        return report_to_backend(exchange.breaker, &exchange);
-    error = report_locally(exchange.breaker, &exchange, true);
-    if (exchange.breaker->client->owes)
-        cbm_handover_try(exchange.breaker->client, exchange.deadline_ns);
+    if (permit->cbm_private_begun_ns)
+        measured_ns = cbm_clock_ns() - permit->cbm_private_begun_ns;
+    error = fill_report(&request, exchange.breaker, outcome, options, measured_ns);
+    if (error)
+        goto left;
+    error =
+        fits_ledger(permit, &request.report) ? cbm_board_succeed(permit, request.report.duration_ns) : CBM_BOARD_ASKS;
+    if (error == CBM_BOARD_PULLS)
+        return cbm_report_by_pull(exchange.breaker);
+    if (error == CBM_BOARD_ASKS)
+        error = report(permit, &exchange);
+left:
+    cbm_leave(client);
     return error;
+}
+
+int cbm_call_report_with(cbm_permit *permit, cbm_outcome outcome, const cbm_report_options *options)
+{
+    return cbm_report_by_message(permit, outcome, options);
+}
+
+int cbm_report_by_pull(cbm_breaker *breaker)
+{
+    cbm_client *client = breaker->client;
+    cbm_request request = {.op = CBM_OP_PULL, .given = CBM_FIELD(NAME)};
+    cbm_exchange exchange = {.request = &request};
+    cbm_reply reply;
+
+    if (cbm_enter(client))
+        return 0;
+    strcpy(request.name, breaker->name);
+    exchange.deadline_ns = cbm_clock_ns() + client->call_timeout_ns;
+    if (client->backend->execute(client, &exchange, &reply) == 0)
+        cbm_reply_deinit(&reply);
+    cbm_leave(client);
+    return 0;
 }
 
 int cbm_report(cbm_breaker *breaker, cbm_outcome outcome, const cbm_report_options *options)
 {
     cbm_request request = {0};
     cbm_exchange exchange = {.request = &request, .breaker = breaker};
+    cbm_client *client;
     int error;
 
     if (!breaker)
         return cbm_fail(CBM_E_INVALID, "breaker: NULL");
-    cbm_process();
+    client = breaker->client;
+    error = cbm_enter(client);
+    if (error)
+        return error;
     error = fill_report(&request, breaker, outcome, options, -1);
     if (error)
-        return error;
-    pthread_mutex_lock(&breaker->client->lock);
+        goto left;
+    pthread_mutex_lock(&client->lock);
     request.policy = breaker->policy; /* not sent: for the local manager, should it have to create the breaker */
-    pthread_mutex_unlock(&breaker->client->lock);
-    exchange.deadline_ns = cbm_clock_ns() + breaker->client->call_timeout_ns;
-    return report_to_backend(breaker, &exchange);
-}
-
-/* ---- Both in one ------------------------------------------------------------------------------------------------ */
-
-int cbm_call(cbm_client *client, const char *name, cbm_function *function, void *argument, int *result)
-{
-    return cbm_call_with(client, name, NULL, function, argument, result);
-}
-
-int cbm_call_with(cbm_client *client, const char *name, const char *correlation_id, cbm_function *function,
-                  void *argument, int *result)
-{
-    cbm_begin_options begin = {.size = sizeof(begin), .correlation_id = correlation_id};
-    cbm_report_options report = {.size = sizeof(report), .correlation_id = correlation_id};
-    cbm_request request = {0};
-    cbm_breaker *breaker;
-    cbm_permit permit;
-    int returned;
-    int error;
-
-    if (!client || !function)
-        return cbm_fail(CBM_E_INVALID, client ? "function: NULL" : "client: NULL");
-    cbm_process();
-    error = cbm_request_name(&request, name);
-    if (error)
-        return error;
-    if (client->backend == &cbm_failed_backend)
-        return cbm_fail(client->failure, NULL);
-    breaker = cbm_client_handle(client, request.name);
-    if (!breaker)
-        return cbm_fail(CBM_E_NOMEM, NULL);
-    error = cbm_call_begin_with(breaker, &begin, &permit);
-    if (error)
-        return error;
-    returned = function(argument);
-    if (result)
-        *result = returned;
-    cbm_call_report_with(&permit, returned ? CBM_FAILURE : CBM_SUCCESS, &report);
-    return 0;
+    pthread_mutex_unlock(&client->lock);
+    exchange.deadline_ns = cbm_clock_ns() + client->call_timeout_ns;
+    error = report_to_backend(breaker, &exchange);
+left:
+    cbm_leave(client);
+    return error;
 }

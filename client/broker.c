@@ -3,9 +3,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "board_call.h"
 #include "client.h"
+#include "clock.h"
 #include "codec.h"
 #include "error.h"
+
+#define PLACE_RETRY_NS CBM_NS_PER_S
 
 int cbm_broker_round_trip(cbm_link *link, const cbm_request *request, int64_t deadline_ns, cbm_reply *reply,
                           cbm_link_reply *answer)
@@ -49,6 +53,23 @@ static void note_attached(cbm_client *client, cbm_breaker *breaker)
     pthread_mutex_unlock(&client->lock);
 }
 
+/* Gets a breaker by its handle, with its policy. 0 with a reply, which tells when the broker refuses, or a cbm_error. */
+static int get_again(cbm_client *client, cbm_breaker *breaker, cbm_request *request, int64_t deadline_ns,
+                     cbm_reply *reply, cbm_link_reply *answer)
+{
+    int error;
+
+    strcpy(request->name, breaker->name);
+    cbm_client_prepare_get(client, breaker, request);
+    error = cbm_broker_round_trip(&client->link, request, deadline_ns, reply, answer);
+    if (error || reply->error)
+        return error;
+    note_attached(client, breaker);
+    cbm_known_learn(client, breaker, request, reply);
+    cbm_breaker_settle(breaker, &reply->data.get);
+    return 0;
+}
+
 int cbm_broker_attach(cbm_client *client, cbm_breaker *breaker, int64_t deadline_ns, cbm_reply *refusal)
 {
     cbm_request request = {.op = CBM_OP_GET, .given = CBM_FIELD(NAME)};
@@ -58,13 +79,48 @@ int cbm_broker_attach(cbm_client *client, cbm_breaker *breaker, int64_t deadline
     refusal->error = 0;
     if (!must_attach(client, breaker, &request))
         return 0;
-    strcpy(request.name, breaker->name);
-    error = cbm_broker_round_trip(&client->link, &request, deadline_ns, refusal, &answer);
-    if (error || refusal->error)
+    error = get_again(client, breaker, &request, deadline_ns, refusal, &answer);
+    if (!error && !refusal->error)
+        cbm_reply_deinit(refusal);
+    return error;
+}
+
+/* A begin by a handle that has no place on the board, or lost it, while the board could answer. */
+static bool wants_place(const cbm_exchange *exchange)
+{
+    const cbm_breaker *breaker = exchange->breaker;
+
+    if (!exchange->permit || !atomic_load_explicit(&breaker->client->attached, memory_order_relaxed))
+        return false;
+    return !cbm_board_has(breaker) && (!breaker->place_retry_ns || cbm_clock_ns() >= breaker->place_retry_ns);
+}
+
+/*
+ * Gets the breaker, as that brings it onto the board, instead of beginning: one operation, and the next begins need none. When the
+ * board cannot say how to begin, the exchange goes on as it would have. 0 with exchange->by_board or a reply, or none of them.
+ */
+static int begin_by_place(cbm_client *client, cbm_exchange *exchange, cbm_reply *reply, bool *again)
+{
+    cbm_breaker *breaker = exchange->breaker;
+    cbm_request request = {.op = CBM_OP_GET, .given = exchange->request->given & ~CBM_FIELD(LEASE_MS)};
+    cbm_link_reply answer;
+    int error;
+
+    request.policy = exchange->request->policy;
+    strcpy(request.correlation_id, exchange->request->correlation_id);
+    error = get_again(client, breaker, &request, exchange->deadline_ns, reply, &answer);
+    if (error) {
+        *again = answer.lost;
         return error;
-    note_attached(client, breaker);
-    cbm_known_learn(client, breaker, &request, refusal);
-    cbm_reply_deinit(refusal);
+    }
+    exchange->life = client->link.life;
+    if (reply->error)
+        return 0;
+    cbm_reply_deinit(reply);
+    if (!cbm_board_has(breaker))
+        breaker->place_retry_ns = cbm_clock_ns() + PLACE_RETRY_NS;
+    exchange->board_answer = cbm_board_begin(breaker, exchange->permit);
+    exchange->by_board = exchange->board_answer != CBM_BOARD_ASKS;
     return 0;
 }
 
@@ -90,6 +146,22 @@ static void stamp(const cbm_link *link, cbm_exchange *exchange)
     memcpy(report->incarnation, link->incarnation, CBM_ID_SIZE);
 }
 
+/* What was found open may turn out to have ended: then on another connection. */
+static int attach_or_connect(cbm_client *client, int64_t deadline_ns)
+{
+    const cbm_transport *transport = &client->link.transport;
+    int error;
+
+    cbm_attach(client, deadline_ns);
+    if (cbm_transport_is_open(transport))
+        return 0;
+    error = cbm_link_connect(&client->link, deadline_ns);
+    if (error)
+        return error;
+    cbm_attach(client, deadline_ns);
+    return cbm_transport_is_open(transport) ? 0 : CBM_E_AWAY;
+}
+
 /* One attempt. *again: the connection was lost and another attempt does no harm. */
 static int attempt(cbm_client *client, cbm_exchange *exchange, cbm_reply *reply, bool *again)
 {
@@ -102,6 +174,17 @@ static int attempt(cbm_client *client, cbm_exchange *exchange, cbm_reply *reply,
     error = cbm_link_connect(link, exchange->deadline_ns);
     if (error)
         return error;
+    if (request->op == CBM_OP_GET || (request->op == CBM_OP_CALL_BEGIN && exchange->permit))
+        error = attach_or_connect(client, exchange->deadline_ns);
+    if (error)
+        return error;
+    if (request->op == CBM_OP_GET)
+        cbm_client_prepare_get(client, exchange->breaker, request);
+    if (request->op == CBM_OP_CALL_BEGIN && wants_place(exchange)) {
+        error = begin_by_place(client, exchange, reply, again);
+        if (error || exchange->by_board || reply->error)
+            return error;
+    }
     /* A begin brings the policy itself. A report would create an unknown breaker without one, or not find it. */
     if (exchange->breaker && request->op == CBM_OP_CALL_REPORT) {
         error = cbm_broker_attach(client, exchange->breaker, exchange->deadline_ns, reply);
@@ -209,7 +292,8 @@ static int command(cbm_client *client, const char *text, int64_t deadline_ns, ch
 
 static bool connected(cbm_client *client)
 {
-    return atomic_load_explicit(&client->link.answered, memory_order_relaxed);
+    return atomic_load_explicit(&client->answered, memory_order_relaxed) &&
+           (!atomic_load_explicit(&client->attached, memory_order_relaxed) || cbm_board_alive(client->board));
 }
 
 const cbm_backend cbm_broker_backend = {execute, command, connected};

@@ -9,10 +9,11 @@
 #include "fork.h"
 #include "random.h"
 #include "structs.h"
+#include "threads.h"
 
 #define CALL_TIMEOUT_MS 100
 #define TIMEOUT_MS 1000
-#define HANDOVER_AT_CLOSE_NS (100 * CBM_NS_PER_MS)
+#define CLOSE_NS (100 * CBM_NS_PER_MS) /* for what is to be told to the broker at the end */
 
 bool cbm_is_absence(int error)
 {
@@ -49,6 +50,24 @@ static void prepare_local(cbm_client *client, const cbm_exchange *exchange, int6
         cbm_known_prepare_all(client, now_ns);
 }
 
+/* What the manager in this process is told of a breaker holds from now on, whatever a dead broker's board says of it. */
+static void leave_board(cbm_client *client, const cbm_request *request)
+{
+    bool one = (request->given & CBM_FIELD(NAME)) != 0;
+
+    switch (request->op) {
+    case CBM_OP_GET:
+    case CBM_OP_CALL_BEGIN:
+    case CBM_OP_CALL_REPORT: return;
+    default: break;
+    }
+    if (!(cbm_operations[request->op].flags & CBM_OPERATION_CHANGES))
+        return;
+    for (cbm_breaker *breaker = client->registry.first; breaker; breaker = breaker->following)
+        if (!one || strcmp(breaker->name, request->name) == 0)
+            atomic_store_explicit(&breaker->place, CBM_PLACE_NONE, memory_order_release);
+}
+
 static int execute_locally(cbm_client *client, cbm_exchange *exchange, cbm_reply *reply)
 {
     int64_t now_ns = cbm_clock_ns();
@@ -58,6 +77,8 @@ static int execute_locally(cbm_client *client, cbm_exchange *exchange, cbm_reply
     pthread_mutex_lock(&client->lock);
     prepare_local(client, exchange, now_ns);
     cbm_local_execute(&client->local, exchange->request, holder, now_ns, reply);
+    if (!reply->error)
+        leave_board(client, exchange->request);
     pthread_mutex_unlock(&client->lock);
     return 0;
 }
@@ -79,8 +100,11 @@ int cbm_client_refused(const cbm_reply *reply)
 int cbm_client_ask(cbm_client *client, cbm_request *request, cbm_reply *reply)
 {
     cbm_exchange exchange = {.request = request, .deadline_ns = cbm_clock_ns() + client->timeout_ns};
-    int error = cbm_client_execute(client, &exchange, reply);
+    int error;
 
+    if (atomic_load(&client->closing)) /* in the middle of pages */
+        return cbm_fail(CBM_E_INVALID, "client: it is being closed");
+    error = cbm_client_execute(client, &exchange, reply);
     if (error)
         return cbm_client_unanswered(client, error);
     return reply->error ? cbm_client_refused(reply) : 0;
@@ -182,7 +206,7 @@ static int init_client(cbm_client *client, const char *address, const cbm_open_o
     cbm_random(client->id, sizeof(client->id));
     if (pthread_mutex_init(&client->lock, NULL))
         return cbm_fail(CBM_E_NOMEM, NULL);
-    if (cbm_link_init(&client->link))
+    if (cbm_link_init(&client->link, &client->answered))
         goto no_link;
     if (client->backend == &cbm_local_backend || client->when_away == CBM_LOCAL) {
         if (cbm_local_init(&client->local))
@@ -190,6 +214,8 @@ static int init_client(cbm_client *client, const char *address, const cbm_open_o
         if (cbm_handover_init(&client->handover))
             goto no_handover;
     }
+    if (client->backend == &cbm_broker_backend && !(client->flags & CBM_OPEN_NO_SHM))
+        cbm_memory_init(client);
     return 0;
 
 no_handover:
@@ -207,6 +233,7 @@ static void deinit_client(cbm_client *client)
     cbm_registry_deinit(&client->registry);
     cbm_local_deinit(&client->local);
     cbm_link_deinit(&client->link);
+    cbm_memory_deinit(client);
     pthread_mutex_destroy(&client->lock);
 }
 
@@ -216,9 +243,10 @@ static int new_client(cbm_client **client, const char *address, const cbm_open_o
     int error;
 
     cbm_process();
-    *client = calloc(1, sizeof(**client));
+    *client = aligned_alloc(_Alignof(cbm_client), sizeof(**client));
     if (!*client)
         return cbm_fail(CBM_E_NOMEM, NULL);
+    memset(*client, 0, sizeof(**client));
     error = init_client(*client, address, options);
     if (error) {
         free(*client);
@@ -272,7 +300,9 @@ void cbm_close(cbm_client *client)
     if (!client || client->backend == &cbm_failed_backend)
         return;
     cbm_process();
-    cbm_handover_finish(client, cbm_clock_ns() + HANDOVER_AT_CLOSE_NS);
+    cbm_threads_await(client);
+    cbm_handover_finish(client, cbm_clock_ns() + CLOSE_NS);
+    cbm_attach_end(client, cbm_clock_ns() + CLOSE_NS);
     cbm_clients_remove(client);
     deinit_client(client);
     free(client);
@@ -282,6 +312,8 @@ void cbm_client_renew(cbm_client *client)
 {
     pthread_mutex_init(&client->lock, NULL);
     cbm_link_renew(&client->link);
+    cbm_attach_renew(client);
+    atomic_store_explicit(&client->uncounted_in, 0, memory_order_relaxed);
     cbm_random(client->id, sizeof(client->id));
     client->sequence = 0;
     cbm_handover_forget(client);
@@ -296,8 +328,13 @@ const char *cbm_address(const cbm_client *client)
 
 int cbm_connected(cbm_client *client)
 {
-    cbm_process();
-    return client->backend->connected(client);
+    int connected;
+
+    if (cbm_enter(client))
+        return 0;
+    connected = client->backend->connected(client);
+    cbm_leave(client);
+    return connected;
 }
 
 /* ---- The singleton ---------------------------------------------------------------------------------------------- */

@@ -7,22 +7,28 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "attach.h"
 #include "cbm.h"
 #include "cbm_core.h"
 #include "handover.h"
 #include "known.h"
 #include "link.h"
 #include "local.h"
+#include "memory.h"
 #include "message.h"
+#include "place.h"
 #include "registry.h"
 
 /* One operation on its way, and how it was answered. */
 typedef struct cbm_exchange {
     cbm_request *request;
     cbm_breaker *breaker; /* whose handle it concerns; NULL: none */
+    cbm_permit *permit; /* of a begin that the board may answer, once the breaker has a place there; NULL: it may not */
     int64_t deadline_ns;
     bool maybe_executed; /* out, with an error: it was sent, and nobody knows */
     bool by_local;       /* out: answered by the in-process manager */
+    bool by_board;       /* out: the permit is filled in, and there is no reply */
+    int board_answer;    /* out: of that begin */
     uint64_t life;       /* out: of the broker that answered */
 } cbm_exchange;
 
@@ -39,6 +45,14 @@ extern const cbm_backend cbm_local_backend;
 extern const cbm_backend cbm_failed_backend; /* answers client->failure to everything */
 
 struct cbm_client {
+    /* What every call reads: one line of cache, hardly ever written. */
+    _Alignas(64) const cbm_board *board; /* zeros while there is none; NULL: this client shares no memory */
+    cbm_ledger *ledger;
+    atomic_bool answered; /* the broker did, when it was last asked */
+    atomic_bool closing;
+    atomic_bool attached; /* the board is that of the broker that was last asked */
+
+    _Alignas(64) _Atomic uint32_t uncounted_in; /* calls under way of threads that have no mark */
     const cbm_backend *backend;
     int failure;
     cbm_when_away when_away;
@@ -58,14 +72,24 @@ struct cbm_client {
     atomic_bool owes; /* some handle, or an unconfirmed batch, has counts to be handed over */
 
     cbm_link link;
-    cbm_handover handover; /* for the thread that is in the link */
+    /* The rest is for the thread that is in the link. */
+    cbm_handover handover;
+    cbm_memory memory;
+    cbm_attachment attachment;
 };
 
 struct cbm_breaker {
     cbm_client *client;
-    cbm_breaker *chained;   /* in its bucket */
-    cbm_breaker *following; /* among all of the client's */
+    _Atomic uint64_t place;         /* on the board and in the ledger; CBM_PLACE_NONE: not known */
+    _Atomic int64_t slow_ns;        /* a call that takes longer is slow, as the policy was when it was last got */
+    _Atomic(cbm_breaker *) chained; /* in its bucket */
+    cbm_breaker *following;         /* among all of the client's */
     char name[CBM_CORE_NAME_MAX + 1];
+
+    /* For the thread that is in the link. */
+    uint32_t entry; /* in the ledger, from the first time that it was given one; CBM_NO_ENTRY: none */
+    int64_t
+        place_retry_ns; /* the broker gave a place where the breaker is not found: until then it is not asked again */
 
     /* Guarded by the client's lock. */
     bool has_policy; /* it was asked for with a policy, which is to hold wherever the breaker is created again */
@@ -92,6 +116,10 @@ int cbm_client_unanswered(const cbm_client *client, int error);
 
 /* The handle of that name, made when there is none. NULL: no memory. */
 cbm_breaker *cbm_client_handle(cbm_client *client, const char *name);
+/* What a get of that breaker (NULL: no handle as yet) says of the memory that is shared; for the thread that is in the link. */
+void cbm_client_prepare_get(cbm_client *client, const cbm_breaker *breaker, cbm_request *request);
+/* Takes the place that the answer to it tells. */
+void cbm_breaker_settle(cbm_breaker *breaker, const cbm_get_reply *reply);
 
 void cbm_client_renew(cbm_client *client);
 

@@ -17,6 +17,15 @@ static inline int64_t cbm_clock_ns(void)
     return (int64_t)now.tv_sec * CBM_NS_PER_S + now.tv_nsec;
 }
 
+/* Cheaper, and behind by up to a tick of the system. */
+static inline int64_t cbm_clock_coarse_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    return (int64_t)now.tv_sec * CBM_NS_PER_S + now.tv_nsec;
+}
+
 static inline struct timespec cbm_clock_timespec(int64_t ns)
 {
     return (struct timespec){.tv_sec = ns / CBM_NS_PER_S, .tv_nsec = ns % CBM_NS_PER_S};

@@ -6,7 +6,7 @@
 #include "clock.h"
 #include "error.h"
 #include "failure.h"
-#include "fork.h"
+#include "threads.h"
 
 /* Past a JSON string whose opening quote is at `at`. */
 static const char *skip_string(const char *at)
@@ -73,10 +73,15 @@ int cbm_command(cbm_client *client, const char *command, char **json)
         return cbm_fail(CBM_E_INVALID, "client: NULL");
     if (!command || *command < ' ' || *command > '~')
         return cbm_fail(CBM_E_INVALID, "command: no text");
-    cbm_process();
+    error = cbm_enter(client);
+    if (error)
+        return error;
     error = client->backend->command(client, command, cbm_clock_ns() + client->timeout_ns, json);
     if (error)
-        return cbm_client_unanswered(client, error);
+        cbm_client_unanswered(client, error);
+    cbm_leave(client);
+    if (error)
+        return error;
     error = read_error(*json);
     return error ? cbm_fail(error, NULL) : 0;
 }

@@ -112,6 +112,20 @@ int cbm_endpoint_defaults(cbm_endpoint endpoints[CBM_ENDPOINT_DEFAULTS], size_t 
     return cbm_endpoint_parse(&endpoints[(*count)++], HOST_SOCKET);
 }
 
+bool cbm_endpoint_beside(const cbm_endpoint *endpoint, const char *suffix, struct sockaddr_un *socket, socklen_t *size)
+{
+    size_t length = strlen(suffix);
+    /* Of a path its end is counted in. */
+    size_t used = endpoint->socket_size - (endpoint->kind == CBM_ENDPOINT_PATH ? 1 : 0);
+
+    *socket = endpoint->socket;
+    *size = endpoint->socket_size + (socklen_t)length;
+    if (*size > sizeof(*socket))
+        return false;
+    memcpy((char *)socket + used, suffix, length);
+    return true;
+}
+
 static bool owns_directory(const cbm_endpoint *endpoint, uid_t uid)
 {
     char directory[sizeof(endpoint->socket.sun_path)];

@@ -32,6 +32,9 @@ int cbm_endpoint_parse(cbm_endpoint *endpoint, const char *text);
  */
 int cbm_endpoint_defaults(cbm_endpoint endpoints[CBM_ENDPOINT_DEFAULTS], size_t *count);
 
+/* The address of a socket beside that one: its path or name with the suffix. False: that is too long. */
+bool cbm_endpoint_beside(const cbm_endpoint *endpoint, const char *suffix, struct sockaddr_un *socket, socklen_t *size);
+
 /*
  * Whether the peer of a connected socket is root, this user, or (not for abstract names, which anybody may take) the owner of
  * the socket's directory, if nobody else may write there.

@@ -7,6 +7,7 @@
 #include "cbm.h"
 #include "cbm_core.h"
 #include "error.h"
+#include "threads.h"
 
 #define SAME(symbol) _Static_assert((int)CBM_E_##symbol == (int)CBM_PROTO_E_##symbol, "cbm.h repeats proto/error.h")
 SAME(INVALID);
@@ -44,8 +45,15 @@ SAME(IGNORED);
 
 static _Thread_local char last_message[320];
 
+int cbm_fail_silently(int error)
+{
+    cbm_this_thread.failure = error;
+    return error;
+}
+
 int cbm_fail(int error, const char *message)
 {
+    cbm_this_thread.failure = 0;
     snprintf(last_message, sizeof(last_message), "%s", message && *message ? message : cbm_proto_error_sentence(error));
     return error;
 }
@@ -54,6 +62,7 @@ int cbm_fail_with(int error, const char *format, ...)
 {
     va_list arguments;
 
+    cbm_this_thread.failure = 0;
     va_start(arguments, format);
     vsnprintf(last_message, sizeof(last_message), format, arguments);
     va_end(arguments);
@@ -62,7 +71,7 @@ int cbm_fail_with(int error, const char *format, ...)
 
 const char *cbm_last_message(void)
 {
-    return last_message;
+    return cbm_this_thread.failure ? cbm_proto_error_sentence(cbm_this_thread.failure) : last_message;
 }
 
 const char *cbm_strerror(int error)

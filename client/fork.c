@@ -6,29 +6,32 @@
 #include <unistd.h>
 
 #include "clients.h"
+#include "threads.h"
 
 /* Stands in where no page could be had: then the handler of pthread_atfork alone notices forks. */
 static cbm_process_mark fallback;
 
 cbm_process_mark *cbm_process_mark_page = &fallback;
-uint32_t cbm_process_generation;
+uint32_t cbm_process_generation = CBM_PROCESS_FIRST - 1;
 
 /*
  * fork() runs the handler below, which renews at once, while the child has one thread. A child made in another way (clone, a
  * raw system call) comes here at its first call, perhaps with threads already: one of them renews, the others wait for it.
  */
-void cbm_process_renew(void)
+uint32_t cbm_process_renew(void)
 {
-    uint32_t wiped = CBM_MARK_WIPED;
+    uint32_t state = CBM_MARK_WIPED;
 
-    if (atomic_compare_exchange_strong(&cbm_process_mark_page->state, &wiped, CBM_MARK_RENEWING)) {
+    if (atomic_compare_exchange_strong(&cbm_process_mark_page->state, &state, CBM_MARK_RENEWING)) {
         cbm_process_generation++;
+        cbm_threads_renew();
         cbm_clients_renew();
-        atomic_store_explicit(&cbm_process_mark_page->state, CBM_MARK_READY, memory_order_release);
-        return;
+        atomic_store_explicit(&cbm_process_mark_page->state, cbm_process_generation, memory_order_release);
+        return cbm_process_generation;
     }
-    while (atomic_load_explicit(&cbm_process_mark_page->state, memory_order_acquire) != CBM_MARK_READY)
+    while ((state = atomic_load_explicit(&cbm_process_mark_page->state, memory_order_acquire)) < CBM_PROCESS_FIRST)
         sched_yield();
+    return state;
 }
 
 static void after_fork_in_child(void)
@@ -46,6 +49,7 @@ __attribute__((constructor)) static void begin_process(void)
         madvise(page, size, MADV_WIPEONFORK); /* a kernel that cannot leaves it to the handler */
         cbm_process_mark_page = page;
     }
+    cbm_threads_begin();
     pthread_atfork(cbm_clients_lock_all, cbm_clients_unlock_all, after_fork_in_child);
     cbm_process_renew();
 }

@@ -4,9 +4,9 @@
 #include "client.h"
 #include "clock.h"
 #include "failure.h"
-#include "fork.h"
 #include "policy.h"
 #include "structs.h"
+#include "threads.h"
 
 cbm_breaker *cbm_client_handle(cbm_client *client, const char *name)
 {
@@ -18,18 +18,49 @@ cbm_breaker *cbm_client_handle(cbm_client *client, const char *name)
     return breaker;
 }
 
-/* A name got before with a policy keeps it when it is got again without one. */
-static void recall_policy(cbm_client *client, cbm_request *request)
+void cbm_client_prepare_get(cbm_client *client, const cbm_breaker *breaker, cbm_request *request)
 {
-    const cbm_breaker *breaker;
+    request->given &= ~(CBM_FIELD(LEDGER) | CBM_FIELD(ENTRY));
+    if (!atomic_load_explicit(&client->attached, memory_order_relaxed))
+        return;
+    memcpy(request->ledger, client->memory.ledger_id, CBM_ID_SIZE);
+    request->given |= CBM_FIELD(LEDGER);
+    if (breaker && breaker->entry != CBM_NO_ENTRY) {
+        request->entry = breaker->entry;
+        request->given |= CBM_FIELD(ENTRY);
+    }
+}
+
+void cbm_breaker_settle(cbm_breaker *breaker, const cbm_get_reply *reply)
+{
+    const cbm_core_status *status = &reply->status;
+    bool has_entry = reply->entry >= 0 && reply->entry < CBM_LEDGER_ENTRIES;
+
+    if (!atomic_load_explicit(&breaker->client->attached, memory_order_relaxed) || status->slot >= CBM_BOARD_SLOTS_MAX)
+        return;
+    if (has_entry)
+        breaker->entry = (uint32_t)reply->entry;
+    atomic_store_explicit(&breaker->slow_ns, status->policy.slow_call_duration_ms * CBM_NS_PER_MS,
+                          memory_order_relaxed);
+    atomic_store_explicit(
+        &breaker->place,
+        cbm_place_make(status->slot, status->slot_generation, has_entry ? breaker->entry : CBM_NO_ENTRY),
+        memory_order_release);
+}
+
+/* A name got before with a policy keeps it when it is got again without one. The handle that is there already, or NULL. */
+static cbm_breaker *recall(cbm_client *client, bool policy_given, cbm_request *request)
+{
+    cbm_breaker *breaker;
 
     pthread_mutex_lock(&client->lock);
     breaker = cbm_registry_find(&client->registry, request->name);
-    if (breaker && breaker->has_policy) {
+    if (breaker && breaker->has_policy && !policy_given) {
         request->policy = breaker->policy;
         request->given |= CBM_FIELD(POLICY);
     }
     pthread_mutex_unlock(&client->lock);
+    return breaker;
 }
 
 /* The handle of a get that was answered, or that nobody could answer. NULL: no memory. */
@@ -75,25 +106,14 @@ static int read_get(cbm_request *request, const char *name, const cbm_policy *po
     return 0;
 }
 
-int cbm_get_with(cbm_client *client, const char *name, const cbm_policy *policy, const cbm_get_options *options,
-                 cbm_breaker **breaker)
+/* The call is entered. */
+static int get(cbm_client *client, cbm_request *request, bool policy_given, cbm_breaker **breaker)
 {
-    cbm_request request = {.op = CBM_OP_GET};
-    cbm_exchange exchange = {.request = &request};
+    cbm_exchange exchange = {.request = request};
     cbm_reply reply;
     int error;
 
-    if (!breaker)
-        return cbm_fail(CBM_E_INVALID, "breaker: NULL");
-    *breaker = NULL;
-    if (!client)
-        return cbm_fail(CBM_E_INVALID, "client: NULL");
-    cbm_process();
-    error = read_get(&request, name, policy, options);
-    if (error)
-        return error;
-    if (!policy)
-        recall_policy(client, &request);
+    exchange.breaker = recall(client, policy_given, request);
     exchange.deadline_ns = cbm_clock_ns() + client->timeout_ns;
     error = cbm_client_execute(client, &exchange, &reply);
     if (error && !(cbm_is_absence(error) && client->when_away == CBM_FAIL_OPEN))
@@ -103,9 +123,32 @@ int cbm_get_with(cbm_client *client, const char *name, const cbm_policy *policy,
     *breaker = keep_handle(client, &exchange);
     if (!*breaker)
         return cbm_fail(CBM_E_NOMEM, NULL);
-    if (!error && !exchange.by_local)
-        cbm_known_learn(client, *breaker, &request, &reply);
+    if (!error && !exchange.by_local) {
+        cbm_known_learn(client, *breaker, request, &reply);
+        cbm_breaker_settle(*breaker, &reply.data.get);
+    }
     return 0;
+}
+
+int cbm_get_with(cbm_client *client, const char *name, const cbm_policy *policy, const cbm_get_options *options,
+                 cbm_breaker **breaker)
+{
+    cbm_request request = {.op = CBM_OP_GET};
+    int error;
+
+    if (!breaker)
+        return cbm_fail(CBM_E_INVALID, "breaker: NULL");
+    *breaker = NULL;
+    if (!client)
+        return cbm_fail(CBM_E_INVALID, "client: NULL");
+    error = cbm_enter(client);
+    if (error)
+        return error;
+    error = read_get(&request, name, policy, options);
+    if (!error)
+        error = get(client, &request, policy != NULL, breaker);
+    cbm_leave(client);
+    return error;
 }
 
 const char *cbm_breaker_name(const cbm_breaker *breaker)

@@ -115,6 +115,23 @@ void cbm_known_learn(cbm_client *client, cbm_breaker *breaker, const cbm_request
     pthread_mutex_unlock(&client->lock);
 }
 
+void cbm_known_look(const cbm_client *client, cbm_breaker *breaker)
+{
+    uint64_t place = atomic_load_explicit(&breaker->place, memory_order_acquire);
+    uint64_t word;
+    int64_t aux;
+
+    if (place == CBM_PLACE_NONE)
+        return;
+    word = cbm_board_read(client->board, cbm_place_slot(place), &aux);
+    if (!cbm_place_is_good(place, word))
+        return;
+    breaker->known.state_known = true;
+    breaker->known.state = cbm_word_state(word);
+    breaker->known.retry_at_ns =
+        breaker->known.state == CBM_CORE_OPEN || breaker->known.state == CBM_CORE_FORCED_OPEN ? aux : 0;
+}
+
 /* Without memory for it the local manager makes the breaker at its first use: with defaults, CLOSED. */
 static void adopt(cbm_client *client, const cbm_breaker *breaker, int64_t now_ns)
 {
@@ -138,6 +155,7 @@ void cbm_known_prepare(cbm_client *client, cbm_breaker *breaker, int64_t now_ns)
 {
     if (client->backend == &cbm_local_backend || breaker->adopted == client->absence)
         return;
+    cbm_known_look(client, breaker);
     adopt(client, breaker, now_ns);
     breaker->adopted = client->absence;
 }

@@ -38,8 +38,9 @@ static void take_late_reply(void *context, uint32_t id, const uint8_t *body, siz
     cbm_orphans_arrive(&link->orphans, id, body, size);
 }
 
-int cbm_link_init(cbm_link *link)
+int cbm_link_init(cbm_link *link, atomic_bool *answered)
 {
+    link->answered = answered;
     cbm_transport_init(&link->transport, take_late_reply, link);
     cbm_buffer_init(&link->out, CBM_REQUEST_MAX);
     return init_gate(link);
@@ -109,9 +110,16 @@ void cbm_link_leave(cbm_link *link)
     pthread_setcancelstate(cancel_state, NULL);
 }
 
+/* Every call reads it: its line of cache is left alone while it says that already. */
+static void set_answered(cbm_link *link, bool answered)
+{
+    if (atomic_load_explicit(link->answered, memory_order_relaxed) != answered)
+        atomic_store_explicit(link->answered, answered, memory_order_relaxed);
+}
+
 static void note_answer(cbm_link *link)
 {
-    atomic_store_explicit(&link->answered, true, memory_order_relaxed);
+    set_answered(link, true);
     if (!link->away_step_ns)
         return;
     pthread_mutex_lock(&link->lock);
@@ -122,7 +130,7 @@ static void note_answer(cbm_link *link)
 /* For a while nobody waits for this broker; each time in a row twice as long. */
 static int note_away(cbm_link *link, int error)
 {
-    atomic_store_explicit(&link->answered, false, memory_order_relaxed);
+    set_answered(link, false);
     pthread_mutex_lock(&link->lock);
     link->away_step_ns = link->away_step_ns ? link->away_step_ns * 2 : AWAY_FIRST_NS;
     if (link->away_step_ns > AWAY_LONGEST_NS)
@@ -195,6 +203,8 @@ static void learn_broker(cbm_link *link, const uint8_t *body, size_t size)
             known = link->has_incarnation && memcmp(link->incarnation, reply.data.info.incarnation, CBM_ID_SIZE) == 0;
             memcpy(link->incarnation, reply.data.info.incarnation, CBM_ID_SIZE);
             link->has_incarnation = true;
+            link->sees_peers = reply.data.info.pid == cbm_transport_peer(&link->transport);
+            link->limits_calls = reply.data.info.rate_limit_calls;
         } else {
             link->has_incarnation = false;
         }
@@ -217,6 +227,7 @@ static cbm_transport_result await_hello(cbm_link *link, int64_t deadline_ns)
         return result;
     link->hello_id = 0;
     link->settled = true;
+    link->connections++;
     learn_broker(link, body, size);
     note_answer(link);
     return CBM_TRANSPORT_OK;
@@ -262,7 +273,7 @@ int cbm_link_request(cbm_link *link, int64_t deadline_ns, cbm_link_reply *reply)
         return note_failure(link, result);
     /* A connection that ended says nothing yet about the broker: the next attempt to connect does. */
     reply->lost = true;
-    atomic_store_explicit(&link->answered, false, memory_order_relaxed);
+    set_answered(link, false);
     return CBM_E_AWAY;
 }
 

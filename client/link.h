@@ -26,9 +26,9 @@ typedef struct cbm_link {
     pthread_cond_t freed;
     bool busy;
     int64_t away_until_ns;
-    int64_t away_step_ns; /* 0: not away */
-    int away_error;       /* what calls get meanwhile: CBM_E_AWAY, _DENIED, _UNTRUSTED or _PROTOCOL */
-    atomic_bool answered; /* the last attempt was */
+    int64_t away_step_ns;  /* 0: not away */
+    int away_error;        /* what calls get meanwhile: CBM_E_AWAY, _DENIED, _UNTRUSTED or _PROTOCOL */
+    atomic_bool *answered; /* whether the last attempt was */
 
     /* The rest belongs to the thread that is in. */
     int cancel_state; /* as it was: meanwhile the thread cannot be cancelled, or nobody would ever get in again */
@@ -38,10 +38,14 @@ typedef struct cbm_link {
     uint32_t hello_id; /* of the `info` that goes with the greeting, while its reply is out; else 0 */
     bool has_incarnation;
     uint8_t incarnation[CBM_ID_SIZE];
-    uint64_t life; /* counts the brokers met: another incarnation, or one that does not say, is a new one */
+    uint64_t life;        /* counts the brokers met: another incarnation, or one that does not say, is a new one */
+    uint64_t connections; /* counts them */
+    bool sees_peers;      /* the broker and this process live in one pid namespace, as far as can be told */
+    bool limits_calls;    /* its rate limit counts every call */
 } cbm_link;
 
-int cbm_link_init(cbm_link *link);
+/* `answered` is kept up to date; it belongs to the caller. */
+int cbm_link_init(cbm_link *link, atomic_bool *answered);
 void cbm_link_deinit(cbm_link *link);
 /* In a forked child: locks as new, the parent's connection closed. */
 void cbm_link_renew(cbm_link *link);

@@ -4,8 +4,8 @@
 #include "client.h"
 #include "clock.h"
 #include "failure.h"
-#include "fork.h"
 #include "policy.h"
+#include "threads.h"
 
 /* An operation whose answer is of no interest beyond its success. */
 static int ask(cbm_client *client, cbm_request *request)
@@ -15,10 +15,13 @@ static int ask(cbm_client *client, cbm_request *request)
 
     if (!client)
         return cbm_fail(CBM_E_INVALID, "client: NULL");
-    cbm_process();
+    error = cbm_enter(client);
+    if (error)
+        return error;
     error = cbm_client_ask(client, request, &reply);
     if (!error)
         cbm_reply_deinit(&reply);
+    cbm_leave(client);
     return error;
 }
 
@@ -68,12 +71,15 @@ int cbm_remove(cbm_client *client, const char *pattern, uint64_t *removed)
         *removed = 0;
     if (!client)
         return cbm_fail(CBM_E_INVALID, "client: NULL");
-    cbm_process();
+    error = cbm_enter(client);
+    if (error)
+        return error;
     error = cbm_request_pattern(&request, pattern);
     if (!error)
         error = cbm_client_ask(client, &request, &reply);
     if (!error && removed)
         *removed = reply.data.removed;
+    cbm_leave(client);
     return error;
 }
 

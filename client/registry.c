@@ -8,17 +8,32 @@
 
 #define BUCKETS_MIN ((size_t)16)
 
-static size_t hash(const char *name)
+/* Eight bytes at a time: it stands in the way of every cbm_call. */
+static size_t hash(const char *name, size_t length)
 {
-    uint64_t value = UINT64_C(0xcbf29ce484222325); /* FNV-1a */
+    uint64_t value = UINT64_C(0x9e3779b97f4a7c15) ^ length;
 
-    for (; *name; name++)
-        value = (value ^ (unsigned char)*name) * UINT64_C(0x100000001b3);
-    return (size_t)(value ^ value >> 32);
+    while (length > 0) {
+        uint64_t word = 0;
+        size_t size = length < sizeof(word) ? length : sizeof(word);
+
+        memcpy(&word, name, size);
+        value = (value ^ word) * UINT64_C(0xff51afd7ed558ccd);
+        value ^= value >> 32;
+        name += size;
+        length -= size;
+    }
+    return (size_t)value;
+}
+
+static _Atomic(cbm_breaker *) *bucket_of(cbm_registry_table *table, const char *name)
+{
+    return &table->buckets[hash(name, strlen(name)) & (table->bucket_count - 1)];
 }
 
 void cbm_registry_deinit(cbm_registry *registry)
 {
+    cbm_registry_table *table = atomic_load(&registry->table);
     cbm_breaker *breaker = registry->first;
 
     while (breaker) {
@@ -26,62 +41,76 @@ void cbm_registry_deinit(cbm_registry *registry)
         free(breaker);
         breaker = following;
     }
-    free(registry->buckets);
-    *registry = (cbm_registry){0};
+    while (table) {
+        cbm_registry_table *smaller = table->smaller;
+        free(table);
+        table = smaller;
+    }
+    memset(registry, 0, sizeof(*registry));
 }
 
 cbm_breaker *cbm_registry_find(const cbm_registry *registry, const char *name)
 {
+    cbm_registry_table *table = atomic_load_explicit(&registry->table, memory_order_acquire);
     cbm_breaker *breaker;
 
-    if (!registry->buckets)
+    if (!table)
         return NULL;
-    breaker = registry->buckets[hash(name) & (registry->bucket_count - 1)];
+    breaker = atomic_load_explicit(bucket_of(table, name), memory_order_acquire);
     while (breaker && strcmp(breaker->name, name) != 0)
-        breaker = breaker->chained;
+        breaker = atomic_load_explicit(&breaker->chained, memory_order_acquire);
     return breaker;
 }
 
-/* Twice as many buckets. Without memory for them the chains get longer, no more. */
-static void grow(cbm_registry *registry)
+static void put(cbm_registry_table *table, cbm_breaker *breaker)
 {
-    size_t count = registry->bucket_count ? registry->bucket_count * 2 : BUCKETS_MIN;
-    cbm_breaker **buckets = calloc(count, sizeof(cbm_breaker *));
+    _Atomic(cbm_breaker *) *bucket = bucket_of(table, breaker->name);
 
-    if (!buckets)
+    atomic_store_explicit(&breaker->chained, atomic_load_explicit(bucket, memory_order_relaxed), memory_order_release);
+    atomic_store_explicit(bucket, breaker, memory_order_release);
+}
+
+/*
+ * Twice as many buckets. Without memory for them the chains get longer, no more. Who goes along a chain meanwhile goes over into
+ * one of the new table, which ends as well, and may miss what it looks for.
+ */
+static void grow(cbm_registry *registry, cbm_registry_table *smaller)
+{
+    size_t count = smaller ? smaller->bucket_count * 2 : BUCKETS_MIN;
+    cbm_registry_table *table = calloc(1, sizeof(*table) + count * sizeof(table->buckets[0]));
+
+    if (!table)
         return;
-    for (cbm_breaker *breaker = registry->first; breaker; breaker = breaker->following) {
-        cbm_breaker **bucket = &buckets[hash(breaker->name) & (count - 1)];
-
-        breaker->chained = *bucket;
-        *bucket = breaker;
-    }
-    free(registry->buckets);
-    registry->buckets = buckets;
-    registry->bucket_count = count;
+    table->smaller = smaller;
+    table->bucket_count = count;
+    for (cbm_breaker *breaker = registry->first; breaker; breaker = breaker->following)
+        put(table, breaker);
+    atomic_store_explicit(&registry->table, table, memory_order_release);
 }
 
 cbm_breaker *cbm_registry_get(cbm_registry *registry, cbm_client *client, const char *name)
 {
     cbm_breaker *breaker = cbm_registry_find(registry, name);
-    cbm_breaker **bucket;
+    cbm_registry_table *table = atomic_load_explicit(&registry->table, memory_order_relaxed);
 
     if (breaker)
         return breaker;
-    if (registry->count >= registry->bucket_count)
-        grow(registry);
-    if (!registry->buckets)
+    if (!table || registry->count >= table->bucket_count)
+        grow(registry, table);
+    table = atomic_load_explicit(&registry->table, memory_order_relaxed);
+    if (!table)
         return NULL;
     breaker = calloc(1, sizeof(*breaker));
     if (!breaker)
         return NULL;
     breaker->client = client;
+    breaker->entry = CBM_NO_ENTRY;
+    atomic_init(&breaker->place, CBM_PLACE_NONE);
+    atomic_init(&breaker->slow_ns, INT64_MAX);
     strcpy(breaker->name, name);
-    bucket = &registry->buckets[hash(name) & (registry->bucket_count - 1)];
-    breaker->chained = *bucket;
-    *bucket = breaker;
     breaker->following = registry->first;
     registry->first = breaker;
     registry->count++;
+    put(table, breaker);
     return breaker;
 }

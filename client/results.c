@@ -5,8 +5,8 @@
 #include "client.h"
 #include "clock.h"
 #include "failure.h"
-#include "fork.h"
 #include "policy.h"
+#include "threads.h"
 
 struct cbm_states_result {
     cbm_breaker_state *states;
@@ -220,7 +220,6 @@ int cbm_states(cbm_client *client, const char *pattern, cbm_states_result **stat
     *states = NULL;
     if (!client)
         return cbm_fail(CBM_E_INVALID, "client: NULL");
-    cbm_process();
     if (pattern && *pattern)
         error = cbm_request_pattern(&request, pattern);
     if (error)
@@ -228,7 +227,11 @@ int cbm_states(cbm_client *client, const char *pattern, cbm_states_result **stat
     *states = calloc(1, sizeof(**states));
     if (!*states)
         return cbm_fail(CBM_E_NOMEM, NULL);
-    error = read_pages(client, &request, *states, NULL);
+    error = cbm_enter(client);
+    if (!error) {
+        error = read_pages(client, &request, *states, NULL);
+        cbm_leave(client);
+    }
     if (error) {
         cbm_states_free(*states);
         *states = NULL;
@@ -247,11 +250,14 @@ int cbm_stats(cbm_client *client, cbm_stats_result **stats)
     *stats = NULL;
     if (!client)
         return cbm_fail(CBM_E_INVALID, "client: NULL");
-    cbm_process();
     *stats = calloc(1, sizeof(**stats));
     if (!*stats)
         return cbm_fail(CBM_E_NOMEM, NULL);
-    error = read_pages(client, &request, &(*stats)->breakers, &manager);
+    error = cbm_enter(client);
+    if (!error) {
+        error = read_pages(client, &request, &(*stats)->breakers, &manager);
+        cbm_leave(client);
+    }
     if (error) {
         cbm_stats_free(*stats);
         *stats = NULL;

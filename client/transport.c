@@ -45,6 +45,16 @@ bool cbm_transport_is_open(const cbm_transport *transport)
     return transport->fd >= 0;
 }
 
+uint32_t cbm_transport_peer(const cbm_transport *transport)
+{
+    struct ucred peer;
+    socklen_t size = sizeof(peer);
+
+    if (getsockopt(transport->fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) || size != sizeof(peer) || peer.pid < 0)
+        return 0;
+    return (uint32_t)peer.pid;
+}
+
 void cbm_transport_abandon(cbm_transport *transport, bool idle)
 {
     int fd = transport->fd;

@@ -43,6 +43,8 @@ void cbm_transport_init(cbm_transport *transport, cbm_transport_skipped *skipped
 void cbm_transport_deinit(cbm_transport *transport); /* closes */
 void cbm_transport_close(cbm_transport *transport);
 bool cbm_transport_is_open(const cbm_transport *transport);
+/* The process id of the peer, as it is seen here; 0: it cannot be told. */
+uint32_t cbm_transport_peer(const cbm_transport *transport);
 /* In a forked child: closes the parent's connection; `idle` says that no thread was at work on it, else its memory is left alone. */
 void cbm_transport_abandon(cbm_transport *transport, bool idle);
 

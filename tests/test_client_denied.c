@@ -167,6 +167,7 @@ Test(client_denied, the_singleton_works_for_a_user_outside_the_group)
 static int connect_to(const char *first, const char *second, const char **used)
 {
     static cbm_link link;
+    static atomic_bool answered;
     int64_t deadline_ns = cbm_clock_ns() + PATIENCE_MS * CBM_NS_PER_MS;
     int error;
 
@@ -174,7 +175,7 @@ static int connect_to(const char *first, const char *second, const char **used)
     cr_assert_eq(cbm_endpoint_parse(&link.endpoints[0], first), 0);
     cr_assert_eq(cbm_endpoint_parse(&link.endpoints[1], second), 0);
     link.endpoint_count = 2;
-    cr_assert_eq(cbm_link_init(&link), 0);
+    cr_assert_eq(cbm_link_init(&link, &answered), 0);
     cr_assert_eq(cbm_link_enter(&link, deadline_ns), 0);
     error = cbm_link_connect(&link, deadline_ns);
     cbm_link_leave(&link);

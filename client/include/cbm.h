@@ -207,6 +207,7 @@ typedef struct cbm_begin_options {
     size_t size;
     const char *correlation_id;
     uint32_t lease_ms; /* of a permit in HALF_OPEN; 0: the policy's; CBM_NEVER: as long as this process lives */
+    uint32_t timed;    /* 1: the call's duration is wanted, also where its rule has no use for it */
 } cbm_begin_options;
 
 /*

@@ -1,0 +1,86 @@
+/* Both halves of a call in one. */
+#include <string.h>
+
+#include "client.h"
+#include "failure.h"
+#include "threads.h"
+
+/* One that is there already is found without a lock. */
+static int find_handle(cbm_client *client, const char *name, cbm_breaker **breaker)
+{
+    cbm_request request = {0};
+    int error = cbm_request_name(&request, name);
+
+    if (error)
+        return error;
+    *breaker = cbm_client_handle(client, request.name);
+    return *breaker ? 0 : cbm_fail(CBM_E_NOMEM, NULL);
+}
+
+/* The handle of that name. In return for 0 the call is entered. */
+static int enter_with_handle(cbm_client *client, const char *name, cbm_breaker **breaker)
+{
+    int error;
+
+    if (client->backend == &cbm_failed_backend)
+        return cbm_fail(client->failure, NULL);
+    error = cbm_mark(client) ? 0 : cbm_enter(client);
+    if (error)
+        return error;
+    *breaker = name ? cbm_registry_find(&client->registry, name) : NULL;
+    if (*breaker)
+        return 0;
+    error = find_handle(client, name, breaker);
+    if (error)
+        cbm_leave(client);
+    return error;
+}
+
+int cbm_call(cbm_client *client, const char *name, cbm_function *function, void *argument, int *result)
+{
+    cbm_breaker *breaker;
+    cbm_permit permit;
+    int returned;
+    int error;
+
+    if (!client || !function)
+        return cbm_fail(CBM_E_INVALID, client ? "function: NULL" : "client: NULL");
+    error = enter_with_handle(client, name, &breaker);
+    if (error)
+        return error;
+    error = cbm_call_begin(breaker, &permit);
+    if (error)
+        return error;
+    returned = function(argument);
+    if (result)
+        *result = returned;
+    cbm_call_report(&permit, returned ? CBM_FAILURE : CBM_SUCCESS);
+    return 0;
+}
+
+int cbm_call_with(cbm_client *client, const char *name, const char *correlation_id, cbm_function *function,
+                  void *argument, int *result)
+{
+    cbm_begin_options begin = {.size = sizeof(begin), .correlation_id = correlation_id};
+    cbm_report_options report = {.size = sizeof(report), .correlation_id = correlation_id};
+    cbm_breaker *breaker;
+    cbm_permit permit;
+    int returned;
+    int error;
+
+    if (!correlation_id)
+        return cbm_call(client, name, function, argument, result);
+    if (!client || !function)
+        return cbm_fail(CBM_E_INVALID, client ? "function: NULL" : "client: NULL");
+    error = enter_with_handle(client, name, &breaker);
+    if (error)
+        return error;
+    error = cbm_call_begin_with(breaker, &begin, &permit);
+    if (error)
+        return error;
+    returned = function(argument);
+    if (result)
+        *result = returned;
+    cbm_call_report_with(&permit, returned ? CBM_FAILURE : CBM_SUCCESS, &report);
+    return 0;
+}

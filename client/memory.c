@@ -1,0 +1,170 @@
+#include "memory.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "board.h"
+#include "client.h"
+#include "ledger.h"
+#include "random.h"
+
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008U
+#endif
+#ifndef F_SEAL_FUTURE_WRITE
+#define F_SEAL_FUTURE_WRITE 0x0010
+#endif
+
+#define BOARD_RANGE (CBM_BOARD_HEADER_SIZE + (size_t)CBM_BOARD_SLOTS_MAX * sizeof(cbm_slot))
+#define BOARD_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE)
+#define LEDGER_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
+#define ZEROS (MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE)
+
+static size_t round_to_pages(size_t size)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+
+    return (size + page - 1) / page * page;
+}
+
+static bool map_zeros(void *at, size_t size, int protection)
+{
+    return mmap(at, size, protection, ZEROS | MAP_FIXED, -1, 0) != MAP_FAILED;
+}
+
+void cbm_memory_init(cbm_client *client)
+{
+    void *board = mmap(NULL, BOARD_RANGE, PROT_READ, ZEROS, -1, 0);
+    void *ledger = mmap(NULL, CBM_LEDGER_SIZE, PROT_READ | PROT_WRITE, ZEROS, -1, 0);
+
+    client->memory.ledger_fd = -1;
+    if (board == MAP_FAILED || ledger == MAP_FAILED) {
+        if (board != MAP_FAILED)
+            munmap(board, BOARD_RANGE);
+        if (ledger != MAP_FAILED)
+            munmap(ledger, CBM_LEDGER_SIZE);
+        return;
+    }
+    client->board = board;
+    client->ledger = ledger;
+}
+
+void cbm_memory_deinit(cbm_client *client)
+{
+    if (!client->board)
+        return;
+    munmap((void *)(uintptr_t)client->board, BOARD_RANGE);
+    munmap(client->ledger, CBM_LEDGER_SIZE);
+    if (client->memory.ledger_fd >= 0)
+        close(client->memory.ledger_fd);
+}
+
+void cbm_memory_renew(cbm_client *client)
+{
+    if (!client->board)
+        return;
+    map_zeros((void *)(uintptr_t)client->board, BOARD_RANGE, PROT_READ);
+    map_zeros(client->ledger, CBM_LEDGER_SIZE, PROT_READ | PROT_WRITE);
+    if (client->memory.ledger_fd >= 0)
+        close(client->memory.ledger_fd);
+    client->memory.ledger_fd = -1;
+}
+
+/* ---- The ledger -------------------------------------------------------------------------------------------------- */
+
+/* Whether the descriptor still is what was opened. */
+static bool is_ours(const cbm_memory *memory)
+{
+    struct stat status;
+
+    return memory->ledger_fd >= 0 && fstat(memory->ledger_fd, &status) == 0 && status.st_dev == memory->ledger_device &&
+           status.st_ino == memory->ledger_inode;
+}
+
+/* Never a standard descriptor: what a program that has closed them writes there would go into the ledger. */
+static int new_memfd(void)
+{
+    int fd = memfd_create("cbm-ledger", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
+    int higher;
+
+    if (fd < 0)
+        fd = memfd_create("cbm-ledger", MFD_CLOEXEC | MFD_ALLOW_SEALING); /* before Linux 6.3 */
+    if (fd < 0 || fd > STDERR_FILENO)
+        return fd;
+    higher = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    close(fd);
+    return higher;
+}
+
+/* Maps it in place of the zeros, or of a ledger whose descriptor the program has closed. */
+static bool map_ledger(cbm_client *client, int fd, const uint8_t id[CBM_ID_SIZE])
+{
+    struct stat status;
+    cbm_ledger *ledger;
+
+    if (ftruncate(fd, CBM_LEDGER_SIZE) || fcntl(fd, F_ADD_SEALS, LEDGER_SEALS) || fstat(fd, &status))
+        return false;
+    ledger = mmap(client->ledger, CBM_LEDGER_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
+    if (ledger == MAP_FAILED)
+        return false;
+    cbm_ledger_init(ledger, id);
+    client->memory.ledger_device = status.st_dev;
+    client->memory.ledger_inode = status.st_ino;
+    return true;
+}
+
+int cbm_memory_ledger(cbm_client *client)
+{
+    cbm_memory *memory = &client->memory;
+    int fd;
+
+    if (is_ours(memory))
+        return memory->ledger_fd;
+    memory->ledger_fd = -1;
+    fd = new_memfd();
+    if (fd < 0)
+        return -1;
+    cbm_random(memory->ledger_id, sizeof(memory->ledger_id));
+    if (!map_ledger(client, fd, memory->ledger_id)) {
+        close(fd);
+        return -1;
+    }
+    memory->ledger_fd = fd;
+    return fd;
+}
+
+/* ---- The board --------------------------------------------------------------------------------------------------- */
+
+bool cbm_memory_check_board(int fd, uint64_t size, const uint8_t incarnation[CBM_ID_SIZE])
+{
+    int seals = fcntl(fd, F_GET_SEALS);
+    struct stat status;
+    const cbm_board *board;
+    bool good;
+
+    if (seals < 0 || (seals & BOARD_SEALS) != BOARD_SEALS || size < CBM_BOARD_HEADER_SIZE || size > BOARD_RANGE)
+        return false;
+    if (fstat(fd, &status) || (uint64_t)status.st_size != size)
+        return false;
+    board = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+    if (board == MAP_FAILED)
+        return false;
+    good = cbm_board_valid(board, size) && memcmp(board->incarnation, incarnation, CBM_ID_SIZE) == 0;
+    munmap((void *)(uintptr_t)board, size);
+    return good;
+}
+
+bool cbm_memory_map_board(cbm_client *client, int fd, uint64_t size)
+{
+    char *range = (char *)(uintptr_t)client->board;
+    size_t mapped = round_to_pages(size);
+
+    if (mmap(range, size, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED) {
+        map_zeros(range, BOARD_RANGE, PROT_READ);
+        return false;
+    }
+    return mapped >= BOARD_RANGE || map_zeros(range + mapped, BOARD_RANGE - mapped, PROT_READ);
+}
