@@ -8,7 +8,7 @@
 static int rate_limited(cbm_core_manager *manager, const char *name, const core_breaker *breaker, int64_t now_ns,
                         cbm_core_decision *decision)
 {
-    decision->retry_after_ns = core_limiter_wait_ns(&manager->limiter, now_ns);
+    decision->retry_after_ns = core_manager_wait_ns(manager, now_ns);
     if (breaker != NULL) {
         decision->state = (cbm_core_state)breaker->state;
     }
@@ -21,7 +21,7 @@ static int begin(cbm_core_manager *manager, core_breaker *breaker, const cbm_cor
 {
     int error = core_breaker_begin(&manager->shared, breaker, begin_options, now_ns, decision);
 
-    if (error != CBM_CORE_E_NOMEM) {
+    if (error != CBM_CORE_E_NOMEM && error != CBM_CORE_E_FULL) {
         core_manager_take_operation(manager, now_ns);
     }
     return error;

@@ -57,7 +57,12 @@ int64_t core_limiter_wait_ns(core_limiter *limiter, int64_t now_ns)
     if (core_limiter_has_room(limiter, now_ns)) {
         return 0;
     }
-    return limiter->window_ns - (now_ns - limiter->times[limiter->oldest]);
+    return core_limiter_oldest_ns(limiter, now_ns);
+}
+
+int64_t core_limiter_oldest_ns(const core_limiter *limiter, int64_t now_ns)
+{
+    return limiter->count == 0 ? 0 : limiter->window_ns - (now_ns - limiter->times[limiter->oldest]);
 }
 
 uint32_t core_limiter_count(core_limiter *limiter, int64_t now_ns)

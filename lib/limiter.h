@@ -26,6 +26,8 @@ bool core_limiter_has_room(core_limiter *limiter, int64_t now_ns);
 void core_limiter_take(core_limiter *limiter, int64_t now_ns);
 /* How long until there is room; 0: there is. */
 int64_t core_limiter_wait_ns(core_limiter *limiter, int64_t now_ns);
+/* How long the oldest operation in the window still counts; 0: there is none. After core_limiter_has_room. */
+int64_t core_limiter_oldest_ns(const core_limiter *limiter, int64_t now_ns);
 uint32_t core_limiter_count(core_limiter *limiter, int64_t now_ns);
 void core_limiter_clear(core_limiter *limiter);
 

@@ -40,16 +40,26 @@ int cbm_core_manager_new(cbm_core_manager **manager, const cbm_core_options *opt
         free(made);
         return CBM_CORE_E_NOMEM;
     }
+    if (options->charge != NULL &&
+        core_shares_init(&made->shares, made->limiter.maximum, made->limiter.window_ns) != CBM_CORE_OK) {
+        core_limiter_deinit(&made->limiter);
+        free(made);
+        return CBM_CORE_E_NOMEM;
+    }
     random = options->seed;
     core_registry_init(&made->registry, options->max_breakers == 0 ? DEFAULT_MAX_BREAKERS : options->max_breakers,
                        options->first_epoch, core_random(&random));
     core_permits_init(&made->shared.permits);
+    made->shared.permits.charge = options->charge;
+    made->shared.permits.charge_context = options->charge_context;
     made->shared.random = random;
     made->shared.on_event = options->on_event;
     made->shared.event_context = options->event_context;
     made->policy_defaults = options->policy_defaults;
     made->configured = options->configured;
     made->configured_context = options->configured_context;
+    made->charge = options->charge;
+    made->charge_context = options->charge_context;
     *manager = made;
     return CBM_CORE_OK;
 }
@@ -62,6 +72,7 @@ void cbm_core_manager_free(cbm_core_manager *manager)
     core_registry_deinit(&manager->registry, &manager->shared);
     core_deadlines_deinit(&manager->shared.deadlines);
     core_permits_deinit(&manager->shared.permits);
+    core_shares_deinit(&manager->shares);
     core_limiter_deinit(&manager->limiter);
     free(manager);
 }
@@ -88,7 +99,26 @@ int64_t core_manager_now(cbm_core_manager *manager, int64_t now_ns)
 
 bool core_manager_has_room(cbm_core_manager *manager, int64_t now_ns)
 {
-    return core_limiter_has_room(&manager->limiter, now_ns);
+    bool has_room = core_limiter_has_room(&manager->limiter, now_ns);
+
+    /* Asked in any case: whoever is refused is one who asks. */
+    return core_shares_ask(&manager->shares, manager->account, manager->connection, manager->limiter.count, now_ns) &&
+           has_room;
+}
+
+int64_t core_manager_wait_ns(cbm_core_manager *manager, int64_t now_ns)
+{
+    int64_t wait_ns = core_limiter_wait_ns(&manager->limiter, now_ns);
+
+    /* There is room, which others have: more of it as what was taken grows old. */
+    return wait_ns > 0 ? wait_ns : core_limiter_oldest_ns(&manager->limiter, now_ns);
+}
+
+void cbm_core_on_behalf(cbm_core_manager *manager, uint64_t account, uint64_t connection)
+{
+    manager->account = account;
+    manager->connection = connection;
+    manager->shared.permits.account = account;
 }
 
 int core_manager_refuse(cbm_core_manager *manager, const char *name, const core_breaker *breaker, int64_t now_ns)
@@ -97,7 +127,7 @@ int core_manager_refuse(cbm_core_manager *manager, const char *name, const core_
         .type = CBM_CORE_EVENT_RATE_LIMITED,
         .name = name,
         .error = CBM_CORE_E_RATE_LIMITED,
-        .retry_after_ns = core_limiter_wait_ns(&manager->limiter, now_ns),
+        .retry_after_ns = core_manager_wait_ns(manager, now_ns),
         .now_ns = now_ns,
     };
 
@@ -113,6 +143,7 @@ int core_manager_refuse(cbm_core_manager *manager, const char *name, const core_
 void core_manager_take_operation(cbm_core_manager *manager, int64_t now_ns)
 {
     core_limiter_take(&manager->limiter, now_ns);
+    core_shares_take(&manager->shares);
     manager->total_operations++;
 }
 
@@ -196,6 +227,12 @@ static int policy_for(cbm_core_manager *manager, const char *name, const cbm_cor
     return error;
 }
 
+static bool charge_breaker(const cbm_core_manager *manager, int change)
+{
+    return manager->charge == NULL ||
+           manager->charge(manager->charge_context, manager->account, CBM_CORE_CHARGE_BREAKER, change);
+}
+
 int core_manager_create(cbm_core_manager *manager, const char *name, const cbm_core_policy_request *asked,
                         int64_t now_ns, core_breaker **breaker)
 {
@@ -210,13 +247,18 @@ int core_manager_create(cbm_core_manager *manager, const char *name, const cbm_c
         /* Breakers used since their deadline was set may stand before one that expires. */
         (void)cbm_core_tick(manager, now_ns, EXPIRED_AT_ONCE);
     }
+    if (!charge_breaker(manager, 1)) {
+        return CBM_CORE_E_FULL;
+    }
     error = policy_for(manager, name, asked, &policy, &configured);
     if (error != CBM_CORE_OK) {
+        charge_breaker(manager, -1);
         return error;
     }
     error = core_registry_add(&manager->registry, &manager->shared, name, policy, now_ns, breaker);
     if (error != CBM_CORE_OK) {
         core_policy_release(&manager->registry.policies, policy);
+        charge_breaker(manager, -1);
         return error;
     }
     (*breaker)->configured = configured;

@@ -4,11 +4,15 @@
 
 #include "limiter.h"
 #include "registry.h"
+#include "shares.h"
 
 struct cbm_core_manager {
     core_registry registry;
     core_shared shared;
     core_limiter limiter;
+    core_shares shares;
+    uint64_t account; /* on whose behalf: see cbm_core_on_behalf */
+    uint64_t connection;
     int64_t now_ns; /* the latest time seen */
     uint64_t total_operations;
     uint64_t rate_limited_count;
@@ -17,13 +21,17 @@ struct cbm_core_manager {
     const cbm_core_policy_request *policy_defaults;
     bool (*configured)(void *context, const char *name, cbm_core_policy_request *request);
     void *configured_context;
+    cbm_core_charge *charge;
+    void *charge_context;
 };
 
 /* The clock of the manager never runs backwards, whatever it is told: every operation asks this what time it is. */
 int64_t core_manager_now(cbm_core_manager *manager, int64_t now_ns);
 
-/* Whether the limiter has room for an operation, which is not taken yet. */
+/* Whether the limiter has room for an operation of whoever asks, which is not taken yet. To be asked once for an operation. */
 bool core_manager_has_room(cbm_core_manager *manager, int64_t now_ns);
+/* After it had none: how long until there may be some. */
+int64_t core_manager_wait_ns(cbm_core_manager *manager, int64_t now_ns);
 /* Counts and tells that there was none for an operation on `name`, whose breaker is NULL when there is none. Returns the error. */
 int core_manager_refuse(cbm_core_manager *manager, const char *name, const core_breaker *breaker, int64_t now_ns);
 /* One operation that had room. */

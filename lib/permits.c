@@ -112,6 +112,11 @@ static void link_to_holder(core_permits *permits, core_holder *holder, uint32_t 
     holder->last = index;
 }
 
+static bool charge(const core_permits *permits, uint64_t account, int change)
+{
+    return permits->charge == NULL || permits->charge(permits->charge_context, account, CBM_CORE_CHARGE_PERMIT, change);
+}
+
 int core_permits_give(core_permits *permits, core_permit_list *list, struct core_breaker *breaker, uint64_t holder_id,
                       int64_t lease_end_ns, uint64_t *id)
 {
@@ -122,7 +127,11 @@ int core_permits_give(core_permits *permits, core_permit_list *list, struct core
     if (permits->first_unused == CORE_NO_PERMIT && !grow(permits)) {
         return CBM_CORE_E_NOMEM;
     }
+    if (!charge(permits, permits->account, 1)) {
+        return CBM_CORE_E_FULL;
+    }
     if (holder_id != 0 && (holder = find_or_add_holder(permits, holder_id)) == NULL) {
+        charge(permits, permits->account, -1);
         return CBM_CORE_E_NOMEM;
     }
     index = permits->first_unused;
@@ -135,6 +144,7 @@ int core_permits_give(core_permits *permits, core_permit_list *list, struct core
         .id = (uint64_t)permits->serial << 32 | index,
         .holder = holder,
         .lease_end_ns = lease_end_ns,
+        .account = permits->account,
         .breaker = breaker,
         .holder_previous = CORE_NO_PERMIT,
         .holder_next = CORE_NO_PERMIT,
@@ -185,6 +195,7 @@ void core_permits_take_back(core_permits *permits, core_permit_list *list, uint3
     if (records[index].holder != NULL) {
         unlink_from_holder(permits, index);
     }
+    charge(permits, records[index].account, -1);
     records[index] = (core_permit_record){.holder_next = permits->first_unused};
     permits->first_unused = index;
 }

@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "cbm_core.h"
+
 struct core_breaker;
 
 #define CORE_NO_PERMIT UINT32_MAX
@@ -13,6 +15,7 @@ typedef struct core_permit_record {
     uint64_t id;                /* 0: unused; else a serial number above, the record's index below */
     struct core_holder *holder; /* NULL: nobody's */
     int64_t lease_end_ns;
+    uint64_t account; /* to which it is charged */
     struct core_breaker *breaker;
     uint32_t earlier, later;               /* in the breaker's list, by the end of the lease */
     uint32_t holder_previous, holder_next; /* in the holder's list, by age; an unused record: the next unused one */
@@ -26,6 +29,9 @@ typedef struct core_permits {
     uint32_t first_unused;
     uint32_t serial;
     core_holder *holders; /* by id */
+    cbm_core_charge *charge; /* NULL: nobody counts */
+    void *charge_context;
+    uint64_t account; /* to which the next ones are charged */
 } core_permits;
 
 /* A breaker's permits that are out, the one whose lease ends first in front. */
@@ -38,7 +44,7 @@ void core_permits_init(core_permits *permits);
 void core_permits_deinit(core_permits *permits);
 void core_permit_list_init(core_permit_list *list);
 
-/* Gives one out. *id is its name. CBM_CORE_E_NOMEM. */
+/* Gives one out. *id is its name. CBM_CORE_E_NOMEM; CBM_CORE_E_FULL: the account may have no more. */
 int core_permits_give(core_permits *permits, core_permit_list *list, struct core_breaker *breaker, uint64_t holder,
                       int64_t lease_end_ns, uint64_t *id);
 /* The record of an id, CORE_NO_PERMIT when it is not out (any more) from that breaker. */

@@ -1,0 +1,303 @@
+#include "shares.h"
+
+#include "cbm_core.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define NONE UINT32_MAX
+
+struct core_share {
+    uint64_t key;
+    uint32_t user;  /* NONE: this is one */
+    uint32_t count; /* operations in the window */
+    uint32_t asked; /* in this whole window of the clock, and in the one before */
+    uint32_t asked_before;
+    uint32_t first_connection; /* of a user */
+    uint32_t active_connections;
+    uint32_t previous, next; /* users, or connections of the same user; unused: only next */
+    uint32_t next_in_bucket;
+};
+
+/* ---- Life ----------------------------------------------------------------------------------------------------------- */
+
+int core_shares_init(core_shares *shares, uint32_t maximum, int64_t window_ns)
+{
+    *shares = (core_shares){
+        .maximum = maximum,
+        .window_ns = window_ns,
+        .unused = NONE,
+        .first_user = NONE,
+        .asking = NONE,
+    };
+    if (maximum == 0) {
+        return CBM_CORE_OK;
+    }
+    shares->capacity = CORE_SHARES_CAPACITY;
+    shares->all = malloc(shares->capacity * sizeof(*shares->all));
+    shares->buckets = malloc(shares->capacity * sizeof(*shares->buckets));
+    shares->takers = malloc(maximum * sizeof(*shares->takers));
+    if (shares->all == NULL || shares->buckets == NULL || shares->takers == NULL) {
+        core_shares_deinit(shares);
+        return CBM_CORE_E_NOMEM;
+    }
+    memset(shares->buckets, 0xff, shares->capacity * sizeof(*shares->buckets));
+    return CBM_CORE_OK;
+}
+
+void core_shares_deinit(core_shares *shares)
+{
+    free(shares->all);
+    free(shares->buckets);
+    free(shares->takers);
+    *shares = (core_shares){.all = NULL};
+}
+
+/* ---- Finding, adding, removing -------------------------------------------------------------------------------------- */
+
+static uint32_t *bucket_of(const core_shares *shares, uint64_t key, uint32_t user)
+{
+    uint64_t mixed = (key + user) * UINT64_C(0x9e3779b97f4a7c15);
+
+    return &shares->buckets[(mixed >> 32) & (shares->capacity - 1)];
+}
+
+static uint32_t find(const core_shares *shares, uint64_t key, uint32_t user)
+{
+    uint32_t at = *bucket_of(shares, key, user);
+
+    while (at != NONE && (shares->all[at].key != key || shares->all[at].user != user)) {
+        at = shares->all[at].next_in_bucket;
+    }
+    return at;
+}
+
+static uint32_t *siblings(core_shares *shares, uint32_t user)
+{
+    return user == NONE ? &shares->first_user : &shares->all[user].first_connection;
+}
+
+static uint32_t *active_siblings(core_shares *shares, uint32_t user)
+{
+    return user == NONE ? &shares->active_users : &shares->all[user].active_connections;
+}
+
+static uint32_t find_or_add(core_shares *shares, uint64_t key, uint32_t user)
+{
+    uint32_t at = find(shares, key, user);
+    uint32_t *bucket = bucket_of(shares, key, user);
+    uint32_t *first = siblings(shares, user);
+
+    if (at != NONE) {
+        return at;
+    }
+    if (shares->unused != NONE) {
+        at = shares->unused;
+        shares->unused = shares->all[at].next;
+    } else if (shares->used < shares->capacity) {
+        at = shares->used++;
+    } else {
+        return NONE;
+    }
+    shares->all[at] = (core_share){
+        .key = key,
+        .user = user,
+        .first_connection = NONE,
+        .previous = NONE,
+        .next = *first,
+        .next_in_bucket = *bucket,
+    };
+    if (*first != NONE) {
+        shares->all[*first].previous = at;
+    }
+    *first = at;
+    *bucket = at;
+    return at;
+}
+
+static void remove_share(core_shares *shares, uint32_t at)
+{
+    core_share *share = &shares->all[at];
+    uint32_t *link = bucket_of(shares, share->key, share->user);
+
+    while (*link != at) {
+        link = &shares->all[*link].next_in_bucket;
+    }
+    *link = share->next_in_bucket;
+    *(share->previous == NONE ? siblings(shares, share->user) : &shares->all[share->previous].next) = share->next;
+    if (share->next != NONE) {
+        shares->all[share->next].previous = share->previous;
+    }
+    share->next = shares->unused;
+    shares->unused = at;
+}
+
+/* ---- Time ----------------------------------------------------------------------------------------------------------- */
+
+/* What left the limiter's window: the oldest first, as there. */
+static void forget(core_shares *shares, uint32_t in_window)
+{
+    while (shares->count > in_window) {
+        uint32_t taker = shares->takers[shares->oldest];
+
+        if (taker != NONE) {
+            shares->all[taker].count--;
+        }
+        if (taker != NONE && shares->all[taker].user != NONE) {
+            shares->all[shares->all[taker].user].count--;
+        }
+        shares->oldest = shares->oldest + 1 == shares->maximum ? 0 : shares->oldest + 1;
+        shares->count--;
+    }
+}
+
+/* Goes for good when nothing is left of it; else its asking is that of the window before, if that was the last one. */
+static void turn_page(core_shares *shares, uint32_t at, bool next_window)
+{
+    core_share *share = &shares->all[at];
+    bool was_active = share->asked + share->asked_before > 0;
+
+    share->asked_before = next_window ? share->asked : 0;
+    share->asked = 0;
+    if (was_active && share->asked_before == 0) {
+        --*active_siblings(shares, share->user);
+    }
+    if (share->asked_before == 0 && share->count == 0 && share->first_connection == NONE) {
+        remove_share(shares, at);
+    }
+}
+
+static void turn_pages(core_shares *shares, int64_t now_ns)
+{
+    int64_t window = now_ns / shares->window_ns;
+    bool next_window = window == shares->window + 1;
+    uint32_t next_user;
+    uint32_t next;
+
+    if (window == shares->window) {
+        return;
+    }
+    shares->window = window;
+    for (uint32_t user = shares->first_user; user != NONE; user = next_user) {
+        next_user = shares->all[user].next;
+        for (uint32_t at = shares->all[user].first_connection; at != NONE; at = next) {
+            next = shares->all[at].next;
+            turn_page(shares, at, next_window);
+        }
+        turn_page(shares, user, next_window);
+    }
+}
+
+/* ---- Shares --------------------------------------------------------------------------------------------------------- */
+
+static uint32_t share_of(uint32_t all, uint32_t active)
+{
+    uint32_t share = active == 0 ? all : all / active;
+
+    return share == 0 ? 1 : share;
+}
+
+/* What the others may still want of their shares. */
+static uint32_t kept_for_others(core_shares *shares, uint32_t at, uint32_t share)
+{
+    uint32_t kept = 0;
+
+    for (uint32_t other = *siblings(shares, shares->all[at].user); other != NONE; other = shares->all[other].next) {
+        const core_share *they = &shares->all[other];
+        uint32_t wanted = they->asked > they->asked_before ? they->asked : they->asked_before;
+
+        wanted = wanted < share ? wanted : share;
+        if (other != at && wanted > they->count) {
+            kept += wanted - they->count;
+        }
+    }
+    return kept;
+}
+
+/* Of `all` that its siblings and it have together, of which `taken` are gone: how much it may have in all. */
+static uint32_t most_of(core_shares *shares, uint32_t at, uint32_t all, uint32_t taken)
+{
+    uint32_t active = *active_siblings(shares, shares->all[at].user);
+    uint32_t share = share_of(all, active);
+    uint32_t gone;
+
+    if (active <= 1) {
+        return all;
+    }
+    gone = taken - shares->all[at].count + kept_for_others(shares, at, share);
+    return gone < all && all - gone > share ? all - gone : share;
+}
+
+static void count_asking(core_shares *shares, uint32_t at)
+{
+    core_share *share = &shares->all[at];
+
+    if (share->asked + share->asked_before == 0) {
+        ++*active_siblings(shares, share->user);
+    }
+    if (share->asked < shares->maximum) { /* more does not matter */
+        share->asked++;
+    }
+}
+
+static bool is_within_share(core_shares *shares, uint32_t user, uint32_t connection)
+{
+    const core_share *whose = &shares->all[user];
+    uint32_t share = share_of(shares->maximum, shares->active_users);
+    uint32_t most;
+
+    if (whose->count < share &&
+        (connection == user || shares->all[connection].count < share_of(share, whose->active_connections))) {
+        return true;
+    }
+    most = most_of(shares, user, shares->maximum, shares->count);
+    if (whose->count >= most) {
+        return false;
+    }
+    return connection == user || shares->all[connection].count < most_of(shares, connection, most, whose->count);
+}
+
+bool core_shares_ask(core_shares *shares, uint64_t user, uint64_t connection, uint32_t in_window, int64_t now_ns)
+{
+    uint32_t whose;
+
+    shares->asking = NONE;
+    if (shares->all == NULL) {
+        return true;
+    }
+    forget(shares, in_window);
+    turn_pages(shares, now_ns);
+    whose = find_or_add(shares, user, NONE);
+    if (whose == NONE) {
+        return true;
+    }
+    count_asking(shares, whose);
+    shares->asking = find_or_add(shares, connection, whose);
+    if (shares->asking == NONE) {
+        shares->asking = whose;
+    } else {
+        count_asking(shares, shares->asking);
+    }
+    return is_within_share(shares, whose, shares->asking);
+}
+
+void core_shares_take(core_shares *shares)
+{
+    uint32_t taker = shares->asking;
+    uint32_t newest;
+
+    if (shares->all == NULL || shares->count == shares->maximum) {
+        return;
+    }
+    newest = shares->maximum - shares->oldest > shares->count ? shares->oldest + shares->count
+                                                              : shares->count - (shares->maximum - shares->oldest);
+    shares->takers[newest] = taker;
+    shares->count++;
+    shares->asking = NONE;
+    if (taker != NONE) {
+        shares->all[taker].count++;
+    }
+    if (taker != NONE && shares->all[taker].user != NONE) {
+        shares->all[shares->all[taker].user].count++;
+    }
+}
