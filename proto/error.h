@@ -12,7 +12,7 @@
     X(INVALID, -1, "bad_request", "the request is not valid")                                                          \
     X(NOMEM, -2, "no_memory", "out of memory")                                                                         \
     X(NOT_FOUND, -3, "not_found", "there is no breaker of that name")                                                  \
-    X(FULL, -4, "full", "the manager holds as many breakers as it may")                                                \
+    X(FULL, -4, "full", "the manager, or this user, holds as many breakers or permits as it may")                      \
     X(OPEN, -5, "open", "the circuit is open")                                                                         \
     X(HALF_OPEN_FULL, -6, "half_open_full", "the circuit is half-open and all its permits are out")                    \
     X(FORCED_OPEN, -7, "forced_open", "the circuit was opened by hand")                                                \

@@ -6,6 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "engine_store.h"
 #include "error.h"
 #include "log.h"
 
@@ -25,7 +26,18 @@ static void on_event(void *context, const cbm_core_event *event)
 {
     cbm_engine *engine = context;
 
+    cbm_accounts_note(&engine->accounts, engine->caller, event);
+    if (engine->restoring)
+        return;
     cbm_event_log_add(&engine->events, event, engine->caller ? engine->caller->correlation_id : NULL);
+    cbm_engine_store_event(engine, event);
+}
+
+static bool charge(void *context, uint64_t account, cbm_core_charge_kind kind, int change)
+{
+    cbm_engine *engine = context;
+
+    return cbm_accounts_charge(&engine->accounts, engine->caller, account, kind, change);
 }
 
 static bool configured(void *context, const char *name, cbm_core_policy_request *request)
@@ -41,6 +53,7 @@ int64_t cbm_engine_enter(cbm_engine *engine, const cbm_caller *caller)
 {
     pthread_mutex_lock(&engine->lock);
     engine->caller = caller;
+    cbm_core_on_behalf(engine->manager, caller ? caller->uid : CBM_NOBODY, caller ? caller->connection : 0);
     return cbm_clock_ns();
 }
 
@@ -107,17 +120,20 @@ static int engine_init(cbm_engine *engine, const cbm_engine_options *options, co
         .max_rate_limit = options->rate_limit,
         .rate_limit_window_ms = options->rate_window_ms,
         .seed = start->seed,
-        .first_epoch = start->first_epoch,
+        .first_epoch = options->first_number ? options->first_number : start->first_epoch,
         .on_event = on_event,
         .event_context = engine,
         .policy_defaults = &engine->policy_defaults,
         .configured = configured,
         .configured_context = engine,
+        .charge = charge,
+        .charge_context = engine,
     };
     int error;
 
     memcpy(engine->incarnation, start->incarnation, CBM_ID_SIZE);
     if ((error = cbm_event_log_init(&engine->events, options->max_breakers)) != 0 ||
+        (error = cbm_accounts_init(&engine->accounts, options->quota, options->max_breakers)) != 0 ||
         (error = cbm_replay_init(&engine->replay, REPLAY_CLIENTS, start->replay_key)) != 0 ||
         (error = cbm_core_manager_new(&engine->manager, &core)) != 0)
         return error;
@@ -162,6 +178,7 @@ void cbm_engine_free(cbm_engine *engine)
     cbm_config_free(engine->config);
     cbm_replay_deinit(&engine->replay);
     cbm_event_log_deinit(&engine->events);
+    cbm_accounts_deinit(&engine->accounts);
     pthread_mutex_destroy(&engine->lock);
     free(engine);
 }

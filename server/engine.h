@@ -13,6 +13,7 @@
 #include "cbm_core.h"
 #include "config.h"
 #include "message.h"
+#include "quota.h"
 
 typedef struct cbm_engine cbm_engine;
 
@@ -22,6 +23,8 @@ typedef struct cbm_engine_options {
     uint32_t rate_window_ms;
     bool rate_limit_calls;
     const char *address; /* for `info` */
+    uint32_t first_number; /* beyond all epochs and slot generations of before; 0: nothing is known of a before */
+    cbm_quota *quota;    /* to which what users make it hold is charged; NULL: to nobody */
 } cbm_engine_options;
 
 int cbm_engine_new(cbm_engine **engine, const cbm_engine_options *options);

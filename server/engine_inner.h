@@ -5,6 +5,7 @@
 #include <nng/nng.h>
 #include <pthread.h>
 
+#include "accounts.h"
 #include "engine.h"
 #include "event_log.h"
 #include "replay.h"
@@ -14,6 +15,7 @@ struct cbm_engine {
     cbm_core_manager *manager;
     cbm_replay replay;
     cbm_event_log events;
+    cbm_accounts accounts;
     const cbm_caller *caller;                /* on whose behalf the lock is held; NULL: time's */
     cbm_config *config;                      /* NULL: none */
     cbm_core_policy_request policy_defaults; /* its own */
@@ -21,6 +23,8 @@ struct cbm_engine {
     nng_aio *timer;
     int64_t timer_ns; /* when it fires; CBM_CORE_NEVER_NS: it does not run */
     bool stopping;
+    struct cbm_store *store; /* NULL: none */
+    bool restoring;          /* what happens is nothing new */
 
     cbm_engine_options options;
     int64_t started_ns;

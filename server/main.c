@@ -193,6 +193,7 @@ static bool set_up(cbm_broker *broker)
     if (!cbm_lock_acquire(&broker->lock, &options->address, message, sizeof message))
         goto failed;
     error = make_quota(broker);
+    engine.quota = broker->quota;
     if (error == 0)
         error = cbm_access_new(&broker->access);
     if (error == 0)
