@@ -21,6 +21,7 @@ target_link_libraries(cbm_msgpack INTERFACE ${CBM_MSGPACK_TARGET})
 
 pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson)
 pkg_check_modules(INIH REQUIRED IMPORTED_TARGET inih)
+pkg_check_modules(SQLITE REQUIRED IMPORTED_TARGET sqlite3)
 find_path(CBM_UTHASH_INCLUDE uthash.h REQUIRED)
 if(CBM_TESTS)
     pkg_check_modules(CRITERION REQUIRED IMPORTED_TARGET criterion)

@@ -18,6 +18,7 @@ libmsgpack-dev|libmsgpack-c-dev|header:msgpack.h
 uthash-dev|uthash-dev|header:uthash.h
 libjansson-dev|libjansson-dev|header:jansson.h
 libinih-dev|libinih-dev|header:ini.h
+libsqlite3-dev|libsqlite3-dev|header:sqlite3.h
 LIST
         ;;
     demo)

@@ -107,7 +107,7 @@ bool cbm_address_default_for(cbm_address *address, bool system, const char *runt
     return set_path(address, path, why);
 }
 
-static bool is_system_user(void)
+bool cbm_address_is_system_user(void)
 {
     uid_t uid = geteuid();
     const struct passwd *user;
@@ -120,7 +120,7 @@ static bool is_system_user(void)
 
 bool cbm_address_default(cbm_address *address, const char **why)
 {
-    return cbm_address_default_for(address, is_system_user(), getenv("XDG_RUNTIME_DIR"), why);
+    return cbm_address_default_for(address, cbm_address_is_system_user(), getenv("XDG_RUNTIME_DIR"), why);
 }
 
 int cbm_address_make_directory(const cbm_address *address)

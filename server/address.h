@@ -21,6 +21,8 @@ bool cbm_address_parse(cbm_address *address, const char *text, const char **why)
 bool cbm_address_default(cbm_address *address, const char **why);
 /* The same from what it depends on. */
 bool cbm_address_default_for(cbm_address *address, bool system, const char *runtime_directory, const char **why);
+/* Root, or user cbm. */
+bool cbm_address_is_system_user(void);
 /* Makes the directory of a default address, for the others to pass through where it is the system's. 0 or an errno. */
 int cbm_address_make_directory(const cbm_address *address);
 

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "engine_store.h"
 #include "error.h"
 
 int cbm_engine_get(cbm_engine *engine, const cbm_caller *caller, const char *name,
@@ -11,6 +12,8 @@ int cbm_engine_get(cbm_engine *engine, const cbm_caller *caller, const char *nam
     int64_t now_ns = cbm_engine_enter(engine, caller);
     int error = cbm_core_get(engine->manager, name, policy, now_ns, result);
 
+    if (error == 0)
+        cbm_engine_store_mark(engine, result->status.slot);
     cbm_engine_leave(engine);
     return error;
 }
@@ -27,6 +30,8 @@ int cbm_engine_call_begin(cbm_engine *engine, cbm_caller *caller, const char *na
     int64_t now_ns = cbm_engine_enter(engine, caller);
     int error = cbm_core_call_begin(engine->manager, name, &begin, now_ns, decision);
 
+    if (error == 0)
+        cbm_engine_store_mark(engine, decision->permit.slot);
     cbm_engine_leave(engine);
     if (error == 0 && decision->probe && caller->holder)
         caller->holds = true;
@@ -95,6 +100,8 @@ int cbm_engine_call_report(cbm_engine *engine, const cbm_caller *caller, const c
         error = apply_report(engine, message, &permit, now_ns, state);
         if (error == 0 && message->has_client)
             cbm_replay_mark(&engine->replay, message->client, message->sequence);
+        if (error == 0)
+            cbm_engine_store_mark_name(engine, message->name);
     }
     cbm_engine_leave(engine);
     return error;

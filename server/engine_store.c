@@ -1,0 +1,138 @@
+#include "engine_store.h"
+
+#include <stdio.h>
+
+#include "error.h"
+#include "log.h"
+
+/* ---- What has changed -------------------------------------------------------------------------------------------- */
+
+void cbm_engine_store_mark(cbm_engine *engine, uint32_t slot)
+{
+    if (engine->store)
+        cbm_store_mark(engine->store, slot);
+}
+
+void cbm_engine_store_mark_name(cbm_engine *engine, const char *name)
+{
+    uint32_t slot;
+
+    if (engine->store && cbm_core_find(engine->manager, name, &slot) == 0)
+        cbm_store_mark(engine->store, slot);
+}
+
+static void wait_for(const cbm_engine *engine, uint64_t ticket)
+{
+    if (engine->caller && engine->caller->ticket)
+        *engine->caller->ticket = ticket;
+}
+
+void cbm_engine_store_event(cbm_engine *engine, const cbm_core_event *event)
+{
+    if (!engine->store)
+        return;
+    switch (event->type) {
+    case CBM_CORE_EVENT_TRANSITION: wait_for(engine, cbm_store_transition(engine->store, event)); break;
+    case CBM_CORE_EVENT_REMOVED:
+    case CBM_CORE_EVENT_POLICY_CHANGED:
+        if (engine->caller) /* it was asked for; else it follows from time, or from a file that will be read again */
+            wait_for(engine, cbm_store_mark_now(engine->store, event->slot));
+        else
+            cbm_store_mark(engine->store, event->slot);
+        break;
+    case CBM_CORE_EVENT_CREATED:
+    case CBM_CORE_EVENT_RESET:
+    case CBM_CORE_EVENT_REJECTED:
+    case CBM_CORE_EVENT_LEASE_EXPIRED:
+    case CBM_CORE_EVENT_ABANDONED: cbm_store_mark(engine->store, event->slot); break;
+    case CBM_CORE_EVENT_RATE_LIMITED:
+    case CBM_CORE_EVENT_DIFFERS: break;
+    }
+}
+
+/* By the store's thread. */
+static void collect(void *context, const uint32_t *slots, size_t count, cbm_store_batch *batch)
+{
+    cbm_engine *engine = context;
+    int64_t now_ns;
+
+    pthread_mutex_lock(&engine->lock);
+    now_ns = cbm_clock_ns();
+    for (size_t i = 0; i < count; i++) {
+        batch->breakers[i].slot = slots[i];
+        batch->breakers[i].present =
+            cbm_core_snapshot_at(engine->manager, slots[i], now_ns, &batch->breakers[i].snapshot) == 0;
+    }
+    batch->count = count;
+    cbm_core_totals_get(engine->manager, &batch->totals);
+    pthread_mutex_unlock(&engine->lock);
+}
+
+/* ---- What was stored ------------------------------------------------------------------------------------------------- */
+
+static uint32_t restore_one(void *context, const cbm_core_snapshot *snapshot, int64_t elapsed_ns)
+{
+    cbm_engine *engine = context;
+    uint32_t slot;
+    int error = cbm_core_restore(engine->manager, snapshot, elapsed_ns, cbm_clock_ns(), &slot);
+
+    if (error == 0)
+        return slot;
+    cbm_log_message(CBM_LOG_WARN, "not_restored", "%s: %s", snapshot->name, cbm_proto_error_sentence(error));
+    return CBM_STORE_NOT_TAKEN;
+}
+
+static void log_restored(const cbm_store_restored *restored)
+{
+    cbm_log_line line;
+
+    cbm_log_line_begin(&line, restored->unreadable || restored->not_taken ? CBM_LOG_WARN : CBM_LOG_INFO, "restored");
+    cbm_log_line_uint(&line, "breakers", restored->taken);
+    if (restored->not_taken)
+        cbm_log_line_uint(&line, "not_restored", restored->not_taken);
+    if (restored->unreadable)
+        cbm_log_line_uint(&line, "unreadable", restored->unreadable);
+    if (cbm_log_enabled(restored->unreadable || restored->not_taken ? CBM_LOG_WARN : CBM_LOG_INFO))
+        cbm_log_line_end(&line);
+}
+
+int cbm_engine_restore(cbm_engine *engine, cbm_store *store, char *message, size_t message_size)
+{
+    cbm_store_source source = {collect, engine};
+    cbm_store_restored restored;
+    cbm_store_error error;
+
+    cbm_engine_enter(engine, NULL);
+    engine->restoring = true;
+    error = cbm_store_restore(store, restore_one, engine, &restored);
+    if (error == CBM_STORE_OK)
+        cbm_core_totals_set(engine->manager, &restored.totals);
+    engine->restoring = false;
+    cbm_engine_leave(engine);
+    if (error == CBM_STORE_OK)
+        error = cbm_store_start(store, &source);
+    if (error != CBM_STORE_OK) {
+        snprintf(message, message_size, "not all of the state could be read");
+        return CBM_PROTO_E_INTERNAL;
+    }
+    log_restored(&restored);
+    engine->store = store;
+    return 0;
+}
+
+void cbm_engine_store_stop(cbm_engine *engine)
+{
+    cbm_store *store = engine->store;
+
+    if (!store)
+        return;
+    cbm_store_stop(store);
+    pthread_mutex_lock(&engine->lock);
+    engine->store = NULL;
+    pthread_mutex_unlock(&engine->lock);
+}
+
+cbm_store *cbm_engine_store(const cbm_engine *engine)
+{
+    return engine->store;
+}

@@ -1,0 +1,25 @@
+/* The engine and its store: what has changed is marked, and fetched by the store's thread; what was stored is put back. */
+#ifndef CBM_SERVER_ENGINE_STORE_H
+#define CBM_SERVER_ENGINE_STORE_H
+
+#include "engine_inner.h"
+#include "store.h"
+
+/*
+ * Puts back what is stored, by the configuration as it stands, and has everything stored from then on, until
+ * cbm_engine_store_stop. Before anybody is served. CBM_PROTO_E_INTERNAL: not all could be read, and `message` says so.
+ */
+int cbm_engine_restore(cbm_engine *engine, cbm_store *store, char *message, size_t message_size);
+/* All is stored, as far as that is possible, and nothing more will be. When nobody is served any more. */
+void cbm_engine_store_stop(cbm_engine *engine);
+/* NULL: there is none. */
+cbm_store *cbm_engine_store(const cbm_engine *engine);
+
+/* ---- Under the engine's lock, with or without a store ---- */
+
+void cbm_engine_store_event(cbm_engine *engine, const cbm_core_event *event);
+/* Something else was counted of a breaker. */
+void cbm_engine_store_mark(cbm_engine *engine, uint32_t slot);
+void cbm_engine_store_mark_name(cbm_engine *engine, const char *name);
+
+#endif
