@@ -222,6 +222,7 @@ static int check_permit(const cbm_permit *permit)
     case CBM_PERMIT_BROKER:
     case CBM_PERMIT_BOARD:
     case CBM_PERMIT_LOCAL:
+    case CBM_PERMIT_PULLS:
     case CBM_PERMIT_UNPROTECTED: break;
     case CBM_PERMIT_REPORTED: return cbm_fail(CBM_E_INVALID, "permit: reported already");
     default: return cbm_fail(CBM_E_INVALID, "permit: the call was refused");
@@ -298,6 +299,10 @@ int cbm_report_by_message(cbm_permit *permit, cbm_outcome outcome, const cbm_rep
     if (error)
         return error;
     client = permit->cbm_private_breaker->client;
+    if (permit->cbm_private_kind == CBM_PERMIT_PULLS) {
+        permit->cbm_private_kind = CBM_PERMIT_REPORTED;
+        return cbm_report_by_pull(permit->cbm_private_breaker);
+    }
     error = cbm_enter(client);
     if (error)
         return error;

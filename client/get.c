@@ -151,6 +151,47 @@ int cbm_get_with(cbm_client *client, const char *name, const cbm_policy *policy,
     return error;
 }
 
+/* The call is entered. */
+static int handle(cbm_client *client, const char *name, const cbm_policy *policy, cbm_breaker **breaker)
+{
+    cbm_request request = {0};
+    int error = read_get(&request, name, policy, NULL);
+    cbm_breaker *found;
+
+    if (error)
+        return error;
+    if (client->backend == &cbm_failed_backend)
+        return cbm_fail(client->failure, NULL);
+    found = cbm_client_handle(client, request.name);
+    if (!found)
+        return cbm_fail(CBM_E_NOMEM, NULL);
+    if (policy) {
+        pthread_mutex_lock(&client->lock);
+        found->has_policy = true;
+        found->policy = request.policy;
+        pthread_mutex_unlock(&client->lock);
+    }
+    *breaker = found;
+    return 0;
+}
+
+int cbm_handle(cbm_client *client, const char *name, const cbm_policy *policy, cbm_breaker **breaker)
+{
+    int error;
+
+    if (!breaker)
+        return cbm_fail(CBM_E_INVALID, "breaker: NULL");
+    *breaker = NULL;
+    if (!client)
+        return cbm_fail(CBM_E_INVALID, "client: NULL");
+    error = cbm_enter(client);
+    if (error)
+        return error;
+    error = handle(client, name, policy, breaker);
+    cbm_leave(client);
+    return error;
+}
+
 const char *cbm_breaker_name(const cbm_breaker *breaker)
 {
     return breaker->name;

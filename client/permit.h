@@ -18,6 +18,7 @@ enum {
     CBM_PERMIT_UNPROTECTED, /* nobody was asked */
     CBM_PERMIT_BOARD,       /* it holds a cbm_board_permit; begun_ns 0: the call is not timed */
     CBM_PERMIT_REPORTED,
+    CBM_PERMIT_PULLS, /* of the board and counted; the broker is still to look at the ledger */
 };
 
 /* cbm_private_flags */

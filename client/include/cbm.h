@@ -60,6 +60,10 @@ typedef enum cbm_error {
     CBM_E_ADDRESS = -44,       /* the address is not one of a Unix socket */
 } cbm_error;
 
+enum {
+    CBM_WOULD_WAIT = 1, /* no error: what cbm_call_try_begin and _try_report answer when they did nothing */
+};
+
 typedef enum cbm_state {
     CBM_CLOSED = 0,
     CBM_OPEN = 1,
@@ -201,6 +205,11 @@ typedef struct cbm_get_options {
 CBM_API int cbm_get(cbm_client *client, const char *name, const cbm_policy *policy, cbm_breaker **breaker);
 CBM_API int cbm_get_with(cbm_client *client, const char *name, const cbm_policy *policy, const cbm_get_options *options,
                          cbm_breaker **breaker);
+/*
+ * The same handle without asking anybody: the breaker itself is created at the first call, with this policy, unless there is one
+ * then. For what is set up before there is anything to call. CBM_E_INVALID, CBM_E_NOMEM.
+ */
+CBM_API int cbm_handle(cbm_client *client, const char *name, const cbm_policy *policy, cbm_breaker **breaker);
 CBM_API const char *cbm_breaker_name(const cbm_breaker *breaker);
 
 typedef struct cbm_begin_options {
@@ -221,6 +230,11 @@ typedef struct cbm_begin_options {
  */
 CBM_API int cbm_call_begin(cbm_breaker *breaker, cbm_permit *permit);
 CBM_API int cbm_call_begin_with(cbm_breaker *breaker, const cbm_begin_options *options, cbm_permit *permit);
+/*
+ * The same for those who must not wait, as the thread of an event loop: CBM_WOULD_WAIT when a message is needed. Nothing was
+ * done then; any thread may ask cbm_call_begin instead. Of `local:` nothing ever waits.
+ */
+CBM_API int cbm_call_try_begin(cbm_breaker *breaker, cbm_permit *permit);
 /* After a refusal: milliseconds until a call may be let through; -1: until somebody enables it; 0: not known. */
 CBM_API int64_t cbm_permit_retry_after_ms(const cbm_permit *permit);
 /* 1: the permit was given without the broker's word, as it is away (fail-open): right after begin cbm_last_message() tells why */
@@ -245,6 +259,8 @@ typedef struct cbm_report_options {
  */
 CBM_API int cbm_call_report(cbm_permit *permit, cbm_outcome outcome);
 CBM_API int cbm_call_report_with(cbm_permit *permit, cbm_outcome outcome, const cbm_report_options *options);
+/* CBM_WOULD_WAIT when a message is needed: then cbm_call_report_with, with the same outcome and options, is still to be called. */
+CBM_API int cbm_call_try_report(cbm_permit *permit, cbm_outcome outcome, const cbm_report_options *options);
 /* An outcome observed elsewhere, without a permit: counts in CLOSED, is statistics only otherwise. duration_ns 0: none. */
 CBM_API int cbm_report(cbm_breaker *breaker, cbm_outcome outcome, const cbm_report_options *options);
 
