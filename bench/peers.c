@@ -61,7 +61,8 @@ static bool start_cbmd(bench_peer *peer, const char *cbmd)
 
     snprintf(url, sizeof(url), "ipc://%s", peer->path);
     if ((peer->pid = fork_peer()) == 0) {
-        execl(cbmd, cbmd, "--listen", url, "--rate-limit", "0", "--log-level", "error", (char *)NULL);
+        execl(cbmd, cbmd, "--listen", url, "--rate-limit", "0", "--log-level", "error", "--no-store",
+              (char *)NULL);
         _exit(127);
     }
     return peer->pid > 0 && wait_for(peer, true);

@@ -161,7 +161,8 @@ class Demo:
 
     def start_broker(self):
         with open(f"{self.directory}/cbmd.log", "wb") as log:
-            self.start("broker", [f"{self.bin}/cbmd", "--listen", self.address], stderr=log)
+            self.start("broker", [f"{self.bin}/cbmd", "--listen", self.address, "--state-dir",
+                                  f"{self.directory}/state"], stderr=log)
         self.wait_until(lambda: self.cbmctl("ping").returncode == 0, "the broker answers a ping")
         created = self.cbmctl("get", BREAKER, f"--failure-threshold={THRESHOLD}", f"--timeout-ms={OPEN_MS}")
         if created.returncode != 0:

@@ -51,6 +51,8 @@ static const setting settings[] = {
     {SECTION_BROKER, "listen", CBM_OPTION_LISTEN},
     {SECTION_BROKER, "log_level", CBM_OPTION_LOG_LEVEL},
     {SECTION_BROKER, "max_breakers", CBM_OPTION_MAX_BREAKERS},
+    {SECTION_BROKER, "state_dir", CBM_OPTION_STATE_DIR},
+    {SECTION_BROKER, "no_store", CBM_OPTION_NO_STORE},
     {SECTION_LIMITER, "rate_limit", CBM_OPTION_RATE_LIMIT},
     {SECTION_LIMITER, "rate_window_ms", CBM_OPTION_RATE_WINDOW},
     {SECTION_LIMITER, "rate_limit_scope", CBM_OPTION_RATE_SCOPE},

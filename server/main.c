@@ -14,6 +14,7 @@
 #include "access.h"
 #include "config.h"
 #include "engine.h"
+#include "engine_store.h"
 #include "error.h"
 #include "listener.h"
 #include "lock.h"
@@ -21,6 +22,8 @@
 #include "options.h"
 #include "quota.h"
 #include "registry.h"
+#include "store.h"
+#include "store_directory.h"
 
 #define DESCRIPTORS_KEPT 32                    /* for what is not a connection */
 #define LEDGER_BYTES_MAX (UINT64_C(512) << 20) /* of one user */
@@ -35,10 +38,12 @@ typedef struct cbm_broker {
     cbm_lock lock;
     cbm_quota *quota;
     cbm_access *access;
+    cbm_store *store; /* NULL: none */
     cbm_engine *engine;
     cbm_registry registry;
     bool has_registry;
     cbm_listener *listener;
+    int failure; /* the exit status when it cannot be set up */
 } cbm_broker;
 
 /*
@@ -135,6 +140,26 @@ static bool find_address(cbm_options *options)
     return true;
 }
 
+/* False: it cannot be used, and `message` says why. */
+static bool open_store(cbm_broker *broker, char *message, size_t size)
+{
+    cbm_options *options = &broker->options;
+    cbm_store_options store = {.directory = options->state_dir, .slots = options->max_breakers};
+    cbm_store_error error;
+    const char *why;
+
+    if (options->no_store)
+        return true;
+    if (!options->state_dir[0] && !cbm_store_directory_default(options->state_dir, sizeof options->state_dir, &why)) {
+        snprintf(message, size, "%s", why);
+        return false;
+    }
+    error = cbm_store_open(&broker->store, &store, message, size);
+    if (error == CBM_STORE_E_REFUSED)
+        broker->failure = EX_CONFIG;
+    return error == CBM_STORE_OK;
+}
+
 static int make_quota(cbm_broker *broker)
 {
     const cbm_options *options = &broker->options;
@@ -192,6 +217,10 @@ static bool set_up(cbm_broker *broker)
         return false;
     if (!cbm_lock_acquire(&broker->lock, &options->address, message, sizeof message))
         goto failed;
+    if (!open_store(broker, message, sizeof message))
+        goto failed;
+    if (broker->store)
+        engine.first_number = cbm_store_first_number(broker->store);
     error = make_quota(broker);
     engine.quota = broker->quota;
     if (error == 0)
@@ -202,6 +231,8 @@ static bool set_up(cbm_broker *broker)
         cbm_engine_reload(broker->engine, broker->config);
         broker->config = NULL;
     }
+    if (error == 0 && broker->store && cbm_engine_restore(broker->engine, broker->store, message, sizeof message) != 0)
+        goto failed;
     if (error == 0)
         error = cbm_registry_init(&broker->registry, silent_connections(descriptors));
     broker->has_registry = error == 0;
@@ -224,7 +255,10 @@ static void tear_down(cbm_broker *broker)
         cbm_registry_stop(&broker->registry);
         cbm_registry_deinit(&broker->registry);
     }
+    if (broker->engine)
+        cbm_engine_store_stop(broker->engine);
     cbm_engine_free(broker->engine);
+    cbm_store_close(broker->store);
     cbm_access_free(broker->access);
     cbm_quota_free(broker->quota);
     cbm_config_free(broker->config);
@@ -268,6 +302,8 @@ static void compare_settings(const cbm_options *running, const cbm_options *want
     needs_restart(running->rate_limit != wanted->rate_limit, "rate_limit");
     needs_restart(running->rate_window_ms != wanted->rate_window_ms, "rate_window_ms");
     needs_restart(running->rate_limit_calls != wanted->rate_limit_calls, "rate_limit_scope");
+    needs_restart(strcmp(running->state_dir, wanted->state_dir) != 0, "state_dir");
+    needs_restart(running->no_store != wanted->no_store, "no_store");
 }
 
 /* The file is read and judged before the engine hears of it. */
@@ -310,6 +346,7 @@ static void block_signals(sigset_t *awaited)
     sigaddset(awaited, SIGHUP);
     pthread_sigmask(SIG_BLOCK, awaited, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a store that may not grow any more is an error like others */
 }
 
 static void run(cbm_broker *broker, const sigset_t *awaited)
@@ -329,7 +366,7 @@ static void run(cbm_broker *broker, const sigset_t *awaited)
 
 int main(int argc, char **argv)
 {
-    cbm_broker broker = {.lock.descriptor = -1};
+    cbm_broker broker = {.lock.descriptor = -1, .failure = EXIT_FAILURE};
     int status = EX_CONFIG;
     sigset_t awaited;
 
@@ -340,12 +377,13 @@ int main(int argc, char **argv)
     cbm_log_set_level(broker.options.log_level);
     block_signals(&awaited);
     if (read_config(&broker)) {
-        status = EXIT_FAILURE;
-        if (set_up(&broker)) {
+        bool ready = set_up(&broker);
+
+        if (ready) {
             tell_ready(&broker);
             run(&broker, &awaited);
-            status = EXIT_SUCCESS;
         }
+        status = ready ? EXIT_SUCCESS : broker.failure;
     }
     tear_down(&broker);
     cbm_log_deinit();

@@ -109,6 +109,18 @@ static bool set_group(char group[CBM_GROUP_MAX + 1], const char *name, const cha
     return true;
 }
 
+static bool set_state_dir(cbm_options *options, const char *name, const char *value, char *message, size_t size)
+{
+    size_t length = strlen(value);
+
+    if (length == 0 || length > CBM_STATE_DIR_MAX) {
+        snprintf(message, size, "%s takes the path of a directory, of at most %d bytes", name, CBM_STATE_DIR_MAX);
+        return false;
+    }
+    memcpy(options->state_dir, value, length + 1);
+    return true;
+}
+
 /* NULL: the option alone, as on the command line. */
 static bool set_flag(uint32_t *flag, const char *name, const char *value, char *message, size_t size)
 {
@@ -197,6 +209,8 @@ static bool set(cbm_options *options, cbm_option_key key, const char *name, cons
     case CBM_OPTION_SOCKET_GROUP: return set_group(options->socket_group, name, value, message, size);
     case CBM_OPTION_ADMIN_GROUP: return set_group(options->admin_group, name, value, message, size);
     case CBM_OPTION_RESTRICT_RESETS: return set_flag(&options->restrict_resets, name, value, message, size);
+    case CBM_OPTION_STATE_DIR: return set_state_dir(options, name, value, message, size);
+    case CBM_OPTION_NO_STORE: return set_flag(&options->no_store, name, value, message, size);
     default: break;
     }
     snprintf(message, size, "there is no such option");
@@ -242,6 +256,11 @@ static const struct argp_option rows[] = {
      "it",
      0},
     {"max-breakers", CBM_OPTION_MAX_BREAKERS, "N", 0, "Hold at most N breakers. Default: 65536", 0},
+    {"state-dir", CBM_OPTION_STATE_DIR, "DIR", 0,
+     "Keep in this directory what outlives the broker: circuits, statistics, control by hand and a history of "
+     "transitions. Default: /var/lib/cbm for root and user cbm, $XDG_STATE_HOME/cbm or ~/.local/state/cbm for others",
+     0},
+    {"no-store", CBM_OPTION_NO_STORE, 0, 0, "Keep nothing: after a restart all circuits are closed", 0},
     {"log-level", CBM_OPTION_LOG_LEVEL, "LEVEL", 0, "Log error, warn, info (default) or debug and what is graver", 0},
     {"ready-fd", CBM_OPTION_READY_FD, "FD", 0,
      "Write READY and a newline to this descriptor, and close it, when the broker accepts connections", 0},
@@ -315,6 +334,11 @@ void cbm_options_fill(cbm_options *options, const cbm_options *beneath)
         memcpy(options->admin_group, beneath->admin_group, sizeof options->admin_group);
     if (taken & bit_of(CBM_OPTION_RESTRICT_RESETS))
         options->restrict_resets = beneath->restrict_resets;
+    /* What names a place for the state on the command line wants it kept. */
+    if (taken & bit_of(CBM_OPTION_NO_STORE) && !(options->given & bit_of(CBM_OPTION_STATE_DIR)))
+        options->no_store = beneath->no_store;
+    if (taken & bit_of(CBM_OPTION_STATE_DIR))
+        memcpy(options->state_dir, beneath->state_dir, sizeof options->state_dir);
     options->given |= taken;
 }
 
@@ -341,8 +365,9 @@ static const struct argp parser = {
     .doc =
         "The broker that owns a host's circuit breakers. It runs in the foreground, logs to standard error, and stops "
         "cleanly on SIGTERM and SIGINT.\v"
-        "Exit status: 0 after a clean stop, 1 when it cannot serve the address (another cbmd does, for one), 64 when "
-        "the command line is wrong, 78 when the config file is.",
+        "Exit status: 0 after a clean stop, 1 when it cannot serve the address or keep its state (another cbmd does, "
+        "for one), 64 when the command line is wrong, 78 when the config file is, or when the state was written by a newer "
+        "cbmd.",
 };
 
 void cbm_options_parse(cbm_options *options, int argc, char **argv)

@@ -25,6 +25,7 @@
 #define CBM_PENDING_MIB_MAX 65536
 #define CBM_SOCKET_MODE_DEFAULT 0660
 #define CBM_GROUP_MAX 64 /* bytes of a group's name */
+#define CBM_STATE_DIR_MAX 1023
 
 typedef struct cbm_options {
     cbm_address address;
@@ -43,6 +44,8 @@ typedef struct cbm_options {
     uint32_t max_breakers_per_user; /* 0: half of max_breakers */
     uint32_t max_permits_per_user;
     uint32_t max_pending_mib; /* of all users together */
+    char state_dir[CBM_STATE_DIR_MAX + 1]; /* "": the default one */
+    uint32_t no_store;                     /* 1: nothing is stored */
     cbm_log_level log_level;
     int ready_fd;            /* -1: none */
     const char *config_path; /* as it was given; NULL: no config file */
@@ -67,6 +70,8 @@ typedef enum cbm_option_key {
     CBM_OPTION_MAX_BREAKERS_PER_USER,
     CBM_OPTION_MAX_PERMITS_PER_USER,
     CBM_OPTION_MAX_PENDING_MIB,
+    CBM_OPTION_STATE_DIR,
+    CBM_OPTION_NO_STORE,
     CBM_OPTION_END,
 } cbm_option_key;
 

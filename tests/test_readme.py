@@ -56,7 +56,7 @@ def blocks_of(document):
 def protocol_commands():
     """The nngcat commands of PROTOCOL.md as blocks, each of which must be answered with success."""
     start = Block(PROTOCOL, 1, "sh", "")
-    start.lines = ["export CBM_ADDRESS=ipc://$PWD/cbm.sock", 'cbmd --listen "$CBM_ADDRESS" 2>cbmd.log &',
+    start.lines = ["export CBM_ADDRESS=ipc://$PWD/cbm.sock", 'cbmd --listen "$CBM_ADDRESS" --no-store 2>cbmd.log &',
                    "until cbmctl ping >ping.log 2>&1; do sleep 0.1; done"]
     blocks = [start]
     with open(os.path.join(ROOT, PROTOCOL), encoding="utf-8") as file:

@@ -67,6 +67,15 @@ const char *broker_program(void)
     return program != NULL ? program : CBMD_PROGRAM;
 }
 
+/* Only those that say where keep any state: no test reaches what the user's own broker keeps. */
+static bool has_state(const broker *b)
+{
+    for (size_t i = 0; i < BROKER_ARGUMENTS_MAX && b->options.arguments[i] != NULL; i++)
+        if (strcmp(b->options.arguments[i], "--state-dir") == 0)
+            return true;
+    return false;
+}
+
 /* In the child: becomes cbmd. Descriptors beyond the first four are closed, so that what the test holds is not counted. */
 static void become_broker(const broker *b, int ready)
 {
@@ -85,10 +94,12 @@ static void become_broker(const broker *b, int ready)
     }
     char ready_text[12];
     snprintf(ready_text, sizeof ready_text, "%d", READY_FD);
-    const char *argv[BROKER_ARGUMENTS_MAX + 8] = {broker_program(), "--listen", b->address, "--ready-fd", ready_text};
+    const char *argv[BROKER_ARGUMENTS_MAX + 9] = {broker_program(), "--listen", b->address, "--ready-fd", ready_text};
     size_t count = 5;
     for (size_t i = 0; i < BROKER_ARGUMENTS_MAX && b->options.arguments[i] != NULL; i++)
         argv[count++] = b->options.arguments[i];
+    if (!has_state(b))
+        argv[count++] = "--no-store";
     argv[count] = NULL;
     execv(argv[0], (char *const *)argv);
     harness_fail("%s: %s", argv[0], strerror(errno));

@@ -20,7 +20,7 @@ static bool socket_exists(const broker *b)
 
 static void run_second(program_result *result, const char *address)
 {
-    program_run(result, (const char *const[]){broker_program(), "--listen", address, NULL}, NULL, HARNESS_DEADLINE_MS);
+    program_run(result, (const char *const[]){broker_program(), "--listen", address, "--no-store", NULL}, NULL, HARNESS_DEADLINE_MS);
 }
 
 /* ---- Starting ------------------------------------------------------------------------------------------------------- */
@@ -125,7 +125,7 @@ Test(lifecycle, an_abstract_socket_serves_clients_and_nngcat)
 static pid_t start_redirected(const char *address, const char *redirection)
 {
     char script[128];
-    snprintf(script, sizeof script, "exec \"$0\" --listen \"$1\" --log-level debug %s", redirection);
+    snprintf(script, sizeof script, "exec \"$0\" --no-store --listen \"$1\" --log-level debug %s", redirection);
     pid_t pid = process_fork();
     if (pid == 0) {
         execlp("sh", "sh", "-c", script, broker_program(), address, (char *)NULL);
