@@ -295,6 +295,9 @@ static cbm_core_policy draw_policy(cbm_core_policy_request *request)
     cbm_core_policy_set_number(request, cbm_core_policy_find("failure_spacing_ms", 18), 0);
     cbm_core_policy_set_number(request, cbm_core_policy_find("half_open_max_wait_ms", 21), 0);
     cbm_core_policy_set_number(request, cbm_core_policy_find("permit_lease_ms", 15), 60000);
+    if (request->values.rule == CBM_CORE_RULE_FAILURES) {
+        cbm_core_policy_set_number(request, cbm_core_policy_find("window_s", 8), 60);
+    }
     cr_assert_eq(cbm_core_policy_resolve(request, &policy, NULL), 0);
     return policy;
 }
