@@ -165,6 +165,7 @@ bool cbm_local_serves(cbm_operation op)
     case CBM_OP_ATTACH:
     case CBM_OP_DETACH:
     case CBM_OP_PULL:
+    case CBM_OP_RELOAD:
     case CBM_OP_PING:
     case CBM_OP_INFO: return false;
     default: return true;

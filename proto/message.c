@@ -38,6 +38,9 @@ void cbm_reply_deinit(cbm_reply *reply)
         reply->data.report.results = NULL;
         reply->data.report.result_count = 0;
     } else if (reply->kind == CBM_REPLY_STATES || reply->kind == CBM_REPLY_STATS) {
+        free(reply->data.page.users);
+        reply->data.page.users = NULL;
+        reply->data.page.user_count = 0;
         free(reply->data.page.statuses);
         reply->data.page.statuses = NULL;
         reply->data.page.count = 0;

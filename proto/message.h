@@ -14,6 +14,7 @@
 #define CBM_REPORTS_MAX 256
 #define CBM_PAGE_DEFAULT 100 /* `limit` of states and stats when none is given */
 #define CBM_PAGE_MAX 256
+#define CBM_USERS_MAX 256 /* in one answer to stats */
 
 /* The fields of a request. CBM_FIELD(NAME) is the bit in `given` and in the table of operations. */
 typedef enum cbm_request_field {
@@ -53,6 +54,7 @@ typedef enum cbm_reply_kind {
     CBM_REPLY_STATES, /* name -> state dict; `next` beside data */
     CBM_REPLY_STATS,  /* the spec's fields, breakers; `next` beside data */
     CBM_REPLY_REMOVED,
+    CBM_REPLY_RELOAD, /* reload */
     CBM_REPLY_ATTACH,
     CBM_REPLY_PONG,
     CBM_REPLY_INFO,
@@ -134,8 +136,19 @@ typedef struct cbm_report_reply {
     size_t result_count;
 } cbm_report_reply;
 
+/* What one user uses of the broker: `users` of stats, by uid. */
+typedef struct cbm_user_usage {
+    uint64_t uid;
+    uint64_t connections, ledgers, ledger_bytes, pending_bytes, breakers, permits; /* now */
+    uint64_t requests;                                                             /* since the broker knows the user */
+    uint64_t paced;   /* how often one of its connections was not read for a while */
+    uint64_t refused; /* what it might not have */
+} cbm_user_usage;
+
 typedef struct cbm_page_reply {
-    cbm_core_stats stats;      /* CBM_REPLY_STATS */
+    cbm_core_stats stats;  /* CBM_REPLY_STATS */
+    cbm_user_usage *users; /* owned by the reply; NULL: none, left out */
+    size_t user_count;
     cbm_core_status *statuses; /* owned by the reply */
     size_t count;
     bool more;
@@ -152,6 +165,11 @@ typedef struct cbm_info_reply {
     uint64_t rate_limit_window_ms;
     bool rate_limit_calls; /* `rate_limit_scope`: "requests" or "calls" */
     char address[256];     /* `addresses`: an array of one as yet */
+    bool has_reload;       /* `reload`: left out where there is no config file */
+    uint64_t reload_asked; /* how often the operation was given */
+    uint64_t reload_done;  /* as of which of them the file was read */
+    bool reload_success;   /* the last time */
+    char reload_message[256];
 } cbm_info_reply;
 
 typedef struct cbm_reply {
@@ -168,6 +186,7 @@ typedef struct cbm_reply {
         cbm_report_reply report;
         cbm_page_reply page; /* STATES and STATS */
         uint64_t removed;
+        uint64_t reload; /* the number under which `info` tells what came of it */
         cbm_info_reply info;
         struct {
             uint8_t token[CBM_ID_SIZE];

@@ -51,3 +51,16 @@ const cbm_field_row cbm_limits_rows[CBM_LIMITS_FIELDS] = {
     [CBM_LIMITS_MAX_RATE_LIMIT] = COUNTER(cbm_info_reply, max_rate_limit),
     [CBM_LIMITS_RATE_LIMIT_WINDOW_MS] = COUNTER(cbm_info_reply, rate_limit_window_ms),
 };
+
+const cbm_field_row cbm_user_rows[CBM_USER_FIELDS] = {
+    COUNTER(cbm_user_usage, connections),   COUNTER(cbm_user_usage, ledgers),  COUNTER(cbm_user_usage, ledger_bytes),
+    COUNTER(cbm_user_usage, pending_bytes), COUNTER(cbm_user_usage, breakers), COUNTER(cbm_user_usage, permits),
+    COUNTER(cbm_user_usage, requests),      COUNTER(cbm_user_usage, paced),    COUNTER(cbm_user_usage, refused),
+};
+
+const cbm_field_row cbm_reload_rows[CBM_RELOAD_FIELDS] = {
+    {"asked", CBM_TYPE_U64, .offset = offsetof(cbm_info_reply, reload_asked), .maximum = UINT64_MAX},
+    {"done", CBM_TYPE_U64, .offset = offsetof(cbm_info_reply, reload_done), .maximum = UINT64_MAX},
+    {"success", CBM_TYPE_BOOL, .offset = offsetof(cbm_info_reply, reload_success)},
+    {"message", CBM_TYPE_TEXT, SIZED(cbm_info_reply, reload_message)},
+};

@@ -59,6 +59,14 @@ typedef enum cbm_limits_field {
 } cbm_limits_field;
 extern const cbm_field_row cbm_limits_rows[CBM_LIMITS_FIELDS];
 
+/* One user in the map `users` of stats; its uid, in decimal, is the key. */
+#define CBM_USER_FIELDS 9
+extern const cbm_field_row cbm_user_rows[CBM_USER_FIELDS];
+
+/* The map `reload` of info. */
+#define CBM_RELOAD_FIELDS 4
+extern const cbm_field_row cbm_reload_rows[CBM_RELOAD_FIELDS];
+
 /* All rows of a table of up to 63. */
 #define CBM_ALL_ROWS(count) ((UINT64_C(1) << (count)) - 1)
 

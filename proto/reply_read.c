@@ -145,12 +145,47 @@ static int read_next(const msgpack_object *root, cbm_page_reply *page, cbm_fault
     return next ? cbm_field_read(&row, next, page->next, "", fault) : 0;
 }
 
+static int read_user(const msgpack_object_kv *pair, cbm_user_usage *user, cbm_fault *fault)
+{
+    const msgpack_object_str *key = &pair->key.via.str;
+    int error = cbm_map_check(&pair->val, "users", fault);
+
+    if (error)
+        return error;
+    if (key->size == 0 || key->size > 20)
+        return cbm_fault_set(fault, CBM_PROTO_E_PROTOCOL, "users", "users must be a map by uid");
+    for (uint32_t i = 0; i < key->size; i++) {
+        if (key->ptr[i] < '0' || key->ptr[i] > '9')
+            return cbm_fault_set(fault, CBM_PROTO_E_PROTOCOL, "users", "users must be a map by uid");
+        user->uid = user->uid * 10 + (uint64_t)(key->ptr[i] - '0');
+    }
+    return read_rows(cbm_user_rows, CBM_USER_FIELDS, &pair->val, user, 0, fault);
+}
+
+static int read_users(const msgpack_object *map, cbm_page_reply *page, cbm_fault *fault)
+{
+    int error = cbm_map_check(map, "users", fault);
+
+    if (error)
+        return error;
+    if (map->via.map.size > CBM_USERS_MAX)
+        return cbm_fault_set(fault, CBM_PROTO_E_PROTOCOL, "users", "users must be at most %d", CBM_USERS_MAX);
+    page->users = calloc(map->via.map.size ? map->via.map.size : 1, sizeof(*page->users));
+    if (!page->users)
+        return no_memory(fault);
+    for (; page->user_count < map->via.map.size && !error; page->user_count++)
+        error = read_user(&map->via.map.ptr[page->user_count], &page->users[page->user_count], fault);
+    return error;
+}
+
 static int read_stats(const msgpack_object *data, cbm_page_reply *page, cbm_fault *fault)
 {
-    const msgpack_object *breakers = cbm_map_find(data, "breakers");
+    const msgpack_object *breakers = cbm_map_find(data, "breakers"), *users = cbm_map_find(data, "users");
     int error = read_rows(cbm_stats_rows, CBM_STATS_FIELDS, data, &page->stats,
                           CBM_ALL_ROWS(CBM_STATS_MAX_RATE_LIMIT + 1), fault);
 
+    if (!error && users)
+        error = read_users(users, page, fault);
     if (error)
         return error;
     return breakers ? read_breakers(breakers, page, fault) : missing(fault, "breakers");
@@ -168,16 +203,27 @@ static int read_limits(const msgpack_object *map, cbm_info_reply *info, cbm_faul
     return read_rows(cbm_limits_rows, CBM_LIMITS_FIELDS, map, info, 0, fault);
 }
 
+static int read_reload(const msgpack_object *map, cbm_info_reply *info, cbm_fault *fault)
+{
+    int error = cbm_map_check(map, "reload", fault);
+
+    info->has_reload = true;
+    return error ? error : read_rows(cbm_reload_rows, CBM_RELOAD_FIELDS, map, info, 0, fault);
+}
+
 static int read_info(const msgpack_object *data, cbm_info_reply *info, cbm_fault *fault)
 {
     static const cbm_field_row address_row = {"addresses", CBM_TYPE_TEXT, .size = sizeof(info->address)};
     const msgpack_object *limits = cbm_map_find(data, "limits"), *addresses = cbm_map_find(data, "addresses");
+    const msgpack_object *reload = cbm_map_find(data, "reload");
     int error = read_rows(cbm_info_rows, CBM_INFO_FIELDS, data, info, 0, fault);
 
     if (!error && limits)
         error = read_limits(limits, info, fault);
     if (!error && addresses && addresses->type == MSGPACK_OBJECT_ARRAY && addresses->via.array.size > 0)
         error = cbm_field_read(&address_row, &addresses->via.array.ptr[0], info->address, "", fault);
+    if (!error && reload)
+        error = read_reload(reload, info, fault);
     return error;
 }
 
@@ -186,6 +232,13 @@ static int read_removed(const msgpack_object *data, uint64_t *removed, cbm_fault
     static const cbm_field_row row = {"removed", CBM_TYPE_U64, .maximum = UINT64_MAX};
 
     return read_rows(&row, 1, data, removed, 1, fault);
+}
+
+static int read_reload_number(const msgpack_object *data, uint64_t *number, cbm_fault *fault)
+{
+    static const cbm_field_row row = {"reload", CBM_TYPE_U64, .maximum = UINT64_MAX};
+
+    return read_rows(&row, 1, data, number, 1, fault);
 }
 
 static int read_data(const msgpack_object *root, const msgpack_object *data, cbm_reply *reply, cbm_fault *fault)
@@ -208,6 +261,7 @@ static int read_data(const msgpack_object *root, const msgpack_object *data, cbm
         error = read_next(root, &reply->data.page, fault);
         return error ? error : read_stats(data, &reply->data.page, fault);
     case CBM_REPLY_REMOVED: return read_removed(data, &reply->data.removed, fault);
+    case CBM_REPLY_RELOAD: return read_reload_number(data, &reply->data.reload, fault);
     case CBM_REPLY_ATTACH:
         return read_rows(cbm_attach_rows, CBM_ATTACH_FIELDS, data, &reply->data.attach, CBM_ALL_ROWS(CBM_ATTACH_FIELDS),
                          fault);

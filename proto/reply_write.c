@@ -1,4 +1,6 @@
 /* Replies to msgpack. */
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "error.h"
@@ -81,10 +83,26 @@ static void write_breakers(msgpack_packer *packer, const cbm_page_reply *page)
     }
 }
 
+static void write_users(msgpack_packer *packer, const cbm_page_reply *page)
+{
+    cbm_pack_text(packer, "users");
+    msgpack_pack_map(packer, page->user_count);
+    for (size_t i = 0; i < page->user_count; i++) {
+        char uid[24];
+
+        snprintf(uid, sizeof uid, "%" PRIu64, page->users[i].uid);
+        cbm_pack_text(packer, uid);
+        msgpack_pack_map(packer, CBM_USER_FIELDS);
+        cbm_fields_write(packer, cbm_user_rows, CBM_USER_FIELDS, &page->users[i], CBM_ALL_ROWS(CBM_USER_FIELDS));
+    }
+}
+
 static void write_stats(msgpack_packer *packer, const cbm_page_reply *page)
 {
-    msgpack_pack_map(packer, CBM_STATS_FIELDS + 1);
+    msgpack_pack_map(packer, CBM_STATS_FIELDS + (page->users ? 2 : 1));
     cbm_fields_write(packer, cbm_stats_rows, CBM_STATS_FIELDS, &page->stats, CBM_ALL_ROWS(CBM_STATS_FIELDS));
+    if (page->users)
+        write_users(packer, page);
     cbm_pack_text(packer, "breakers");
     write_breakers(packer, page);
 }
@@ -107,7 +125,7 @@ static void write_limits(msgpack_packer *packer, const cbm_info_reply *info)
 
 static void write_info(msgpack_packer *packer, const cbm_info_reply *info)
 {
-    msgpack_pack_map(packer, CBM_INFO_FIELDS + 2);
+    msgpack_pack_map(packer, CBM_INFO_FIELDS + (info->has_reload ? 3 : 2));
     cbm_fields_write(packer, cbm_info_rows, CBM_INFO_FIELDS, info, CBM_ALL_ROWS(CBM_INFO_FIELDS));
     cbm_pack_text(packer, "limits");
     write_limits(packer, info);
@@ -115,6 +133,11 @@ static void write_info(msgpack_packer *packer, const cbm_info_reply *info)
     msgpack_pack_array(packer, info->address[0] ? 1 : 0);
     if (info->address[0])
         cbm_pack_text(packer, info->address);
+    if (info->has_reload) {
+        cbm_pack_text(packer, "reload");
+        msgpack_pack_map(packer, CBM_RELOAD_FIELDS);
+        cbm_fields_write(packer, cbm_reload_rows, CBM_RELOAD_FIELDS, info, CBM_ALL_ROWS(CBM_RELOAD_FIELDS));
+    }
 }
 
 static void write_rows(msgpack_packer *packer, const cbm_field_row *rows, size_t count, const void *from)
@@ -138,6 +161,11 @@ static void write_data(msgpack_packer *packer, const cbm_reply *reply)
         cbm_pack_text(packer, "removed");
         msgpack_pack_uint64(packer, reply->data.removed);
         break;
+    case CBM_REPLY_RELOAD:
+        msgpack_pack_map(packer, 1);
+        cbm_pack_text(packer, "reload");
+        msgpack_pack_uint64(packer, reply->data.reload);
+        break;
     case CBM_REPLY_ATTACH: write_rows(packer, cbm_attach_rows, CBM_ATTACH_FIELDS, &reply->data.attach); break;
     case CBM_REPLY_PONG:
         msgpack_pack_map(packer, 1);
@@ -159,6 +187,7 @@ static const char *default_message(const cbm_reply *reply)
     case CBM_REPLY_STATES: return "Circuit breaker states";
     case CBM_REPLY_STATS: return "Circuit breaker statistics";
     case CBM_REPLY_REMOVED: return "Circuit breakers removed";
+    case CBM_REPLY_RELOAD: return "The config file is read again; info tells what comes of it";
     case CBM_REPLY_ATTACH: return "Attach with this token";
     case CBM_REPLY_PONG: return "pong";
     case CBM_REPLY_INFO: return "Circuit breaker manager";

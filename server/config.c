@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "config_access.h"
 #include "config_lines.h"
 #include "config_pattern.h"
 #include "request_fields.h"
@@ -29,6 +30,7 @@ struct cbm_config {
     config_section *sections; /* names first, in the order of their bytes; then patterns, the most specific first */
     size_t count, names, capacity;
     cbm_options settings;
+    cbm_access_rules *access; /* NULL: none, or taken */
 };
 
 /* ---- While it is read ------------------------------------------------------------------------------------------------ */
@@ -39,6 +41,8 @@ typedef enum section_kind {
     SECTION_LIMITER,
     SECTION_DEFAULTS,
     SECTION_BREAKER,
+    SECTION_QUOTAS,
+    SECTION_ACCESS,
 } section_kind;
 
 typedef struct setting {
@@ -51,11 +55,20 @@ static const setting settings[] = {
     {SECTION_BROKER, "listen", CBM_OPTION_LISTEN},
     {SECTION_BROKER, "log_level", CBM_OPTION_LOG_LEVEL},
     {SECTION_BROKER, "max_breakers", CBM_OPTION_MAX_BREAKERS},
+    {SECTION_BROKER, "socket_mode", CBM_OPTION_SOCKET_MODE},
+    {SECTION_BROKER, "socket_group", CBM_OPTION_SOCKET_GROUP},
+    {SECTION_BROKER, "admin_group", CBM_OPTION_ADMIN_GROUP},
+    {SECTION_BROKER, "restrict_resets", CBM_OPTION_RESTRICT_RESETS},
     {SECTION_BROKER, "state_dir", CBM_OPTION_STATE_DIR},
     {SECTION_BROKER, "no_store", CBM_OPTION_NO_STORE},
     {SECTION_LIMITER, "rate_limit", CBM_OPTION_RATE_LIMIT},
     {SECTION_LIMITER, "rate_window_ms", CBM_OPTION_RATE_WINDOW},
     {SECTION_LIMITER, "rate_limit_scope", CBM_OPTION_RATE_SCOPE},
+    {SECTION_QUOTAS, "max_clients", CBM_OPTION_MAX_CLIENTS},
+    {SECTION_QUOTAS, "max_requests", CBM_OPTION_MAX_REQUESTS},
+    {SECTION_QUOTAS, "max_breakers_per_user", CBM_OPTION_MAX_BREAKERS_PER_USER},
+    {SECTION_QUOTAS, "max_permits_per_user", CBM_OPTION_MAX_PERMITS_PER_USER},
+    {SECTION_QUOTAS, "max_pending_mib", CBM_OPTION_MAX_PENDING_MIB},
 };
 #define SETTINGS (sizeof settings / sizeof *settings)
 
@@ -63,7 +76,7 @@ typedef struct config_reading {
     cbm_config *config;
     section_kind kind;
     size_t patterns;
-    unsigned broker_line, limiter_line; /* of their headings */
+    unsigned broker_line, limiter_line, quotas_line; /* of their headings */
     unsigned setting_lines[SETTINGS];
 } config_reading;
 
@@ -134,8 +147,15 @@ static void begin_breaker(cbm_config_lines *lines, config_reading *reading, cons
     reading->kind = SECTION_BREAKER;
 }
 
+static void begin_access(cbm_config_lines *lines, config_reading *reading, const char *pattern)
+{
+    cbm_config_access_begin(lines, &reading->config->access, pattern);
+    reading->kind = SECTION_ACCESS;
+}
+
 /* [breaker "PATTERN"]: a backslash before a quotation mark stays, since it means the same in a pattern. */
-static void breaker_heading(cbm_config_lines *lines, config_reading *reading, const char *rest)
+static void pattern_heading(cbm_config_lines *lines, config_reading *reading, const char *rest, const char *kind,
+                            void (*begin)(cbm_config_lines *lines, config_reading *reading, const char *pattern))
 {
     char pattern[CBM_CONFIG_LINE_MAX + 1];
     const char *at = rest + strspn(rest, " \t");
@@ -149,11 +169,16 @@ static void breaker_heading(cbm_config_lines *lines, config_reading *reading, co
         }
         pattern[size] = '\0';
         if (*at == '"' && !at[1 + strspn(at + 1, " \t")]) {
-            begin_breaker(lines, reading, pattern);
+            begin(lines, reading, pattern);
             return;
         }
     }
-    cbm_config_refuse(lines, lines->line, "which breakers? A section is headed like [breaker \"ha_*\"]");
+    cbm_config_refuse(lines, lines->line, "which breakers? A section is headed like [%s \"ha_*\"]", kind);
+}
+
+static bool is_kind(const char *text, size_t size, const char *kind)
+{
+    return size == strlen(kind) && memcmp(text, kind, size) == 0;
 }
 
 static void single_heading(cbm_config_lines *lines, config_reading *reading, section_kind kind, unsigned *line)
@@ -177,11 +202,16 @@ static void on_heading(cbm_config_lines *lines, void *context, const char *text)
         single_heading(lines, reading, SECTION_LIMITER, &reading->limiter_line);
     else if (strcmp(text, "defaults") == 0)
         single_heading(lines, reading, SECTION_DEFAULTS, &reading->config->defaults.line);
-    else if (size == strlen("breaker") && memcmp(text, "breaker", size) == 0)
-        breaker_heading(lines, reading, text + size);
+    else if (strcmp(text, "quotas") == 0)
+        single_heading(lines, reading, SECTION_QUOTAS, &reading->quotas_line);
+    else if (is_kind(text, size, "breaker"))
+        pattern_heading(lines, reading, text + size, "breaker", begin_breaker);
+    else if (is_kind(text, size, "access"))
+        pattern_heading(lines, reading, text + size, "access", begin_access);
     else
         cbm_config_refuse(lines, lines->line,
-                          "there is no section [%.*s]: there are [broker], [limiter], [defaults] and [breaker \"...\"]",
+                          "there is no section [%.*s]: there are [broker], [limiter], [quotas], [defaults], "
+                          "[breaker \"...\"] and [access \"...\"]",
                           VALUE_SHOWN, text);
 }
 
@@ -215,6 +245,19 @@ static void policy_key(cbm_config_lines *lines, config_section *section, const c
     }
 }
 
+/* Names those that there are. */
+static void refuse_key(cbm_config_lines *lines, section_kind kind, const char *key)
+{
+    char names[256] = "";
+    size_t size = 0;
+
+    for (size_t i = 0; i < SETTINGS; i++)
+        if (settings[i].kind == kind)
+            size += (size_t)snprintf(names + size, sizeof names - size, "%s%s", size ? ", " : "", settings[i].name);
+    cbm_config_refuse(lines, lines->line, "there is no key '%.*s' in this section: there are %s", VALUE_SHOWN, key,
+                      names);
+}
+
 static void setting_key(cbm_config_lines *lines, config_reading *reading, const char *key, const char *value)
 {
     char message[sizeof lines->why];
@@ -227,9 +270,7 @@ static void setting_key(cbm_config_lines *lines, config_reading *reading, const 
             cbm_config_refuse(lines, lines->line, "%s", message);
         return;
     }
-    cbm_config_refuse(lines, lines->line, "there is no key '%.*s' in this section: %s", VALUE_SHOWN, key,
-                      reading->kind == SECTION_BROKER ? "listen, log_level and max_breakers are"
-                                                      : "rate_limit, rate_window_ms and rate_limit_scope are");
+    refuse_key(lines, reading->kind, key);
 }
 
 static void on_key(cbm_config_lines *lines, void *context, const char *key, const char *value)
@@ -239,6 +280,8 @@ static void on_key(cbm_config_lines *lines, void *context, const char *key, cons
 
     if (section)
         policy_key(lines, section, key, value);
+    else if (reading->kind == SECTION_ACCESS)
+        cbm_config_access_key(lines, reading->config->access, key, value);
     else if (reading->kind == SECTION_NONE)
         cbm_config_refuse(lines, lines->line, "'%.*s' stands below no section", VALUE_SHOWN, key);
     else
@@ -323,6 +366,7 @@ cbm_config *cbm_config_parse(const char *name, const char *text, size_t size, ch
         end_section(&lines, &reading);
         sort(&lines, config);
         check_with_defaults(&lines, config);
+        cbm_config_access_end(&lines, config->access);
     }
     if (!lines.refused)
         return config;
@@ -390,6 +434,7 @@ void cbm_config_free(cbm_config *config)
         return;
     for (size_t i = 0; i < config->count; i++)
         cbm_config_pattern_deinit(&config->sections[i].pattern);
+    cbm_access_rules_free(config->access);
     free(config->sections);
     free(config);
 }
@@ -431,6 +476,14 @@ bool cbm_config_policy(const cbm_config *config, const char *name, cbm_core_poli
         return false;
     *request = section->policy;
     return true;
+}
+
+cbm_access_rules *cbm_config_take_access(cbm_config *config)
+{
+    cbm_access_rules *access = config->access;
+
+    config->access = NULL;
+    return access;
 }
 
 void cbm_config_apply(const cbm_config *config, cbm_options *options)

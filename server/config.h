@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "access_rules.h"
 #include "cbm_core.h"
 #include "options.h"
 
@@ -29,7 +30,10 @@ const cbm_core_policy_request *cbm_config_defaults(const cbm_config *config);
 bool cbm_config_policy(const cbm_config *config, const char *name, cbm_core_policy_request *request);
 size_t cbm_config_sections(const cbm_config *config); /* that speak for breakers */
 
-/* Puts what [broker] and [limiter] say into the options that the command line did not give. */
+/* What the [access] sections say, which is the caller's from now on. NULL: there are none. */
+cbm_access_rules *cbm_config_take_access(cbm_config *config);
+
+/* Puts what [broker], [limiter] and [quotas] say into the options that the command line did not give. */
 void cbm_config_apply(const cbm_config *config, cbm_options *options);
 
 #endif

@@ -191,6 +191,8 @@ static void handle_stats(cbm_engine *engine, cbm_caller *caller, const cbm_reque
 {
     cbm_engine_stats(engine, &reply->data.page.stats);
     fill_page(engine, caller, request, reply);
+    if (reply->error == 0 && !request->after[0])
+        cbm_engine_users(engine, caller, &reply->data.page);
 }
 
 static void handle_ping(cbm_engine *engine, cbm_caller *caller, const cbm_request *request, cbm_reply *reply)
@@ -202,6 +204,7 @@ static void handle_info(cbm_engine *engine, cbm_caller *caller, const cbm_reques
 {
     (void)caller, (void)request;
     cbm_engine_info(engine, &reply->data.info);
+    cbm_engine_reload_info(engine, &reply->data.info);
 }
 
 /* ---- Resetting and steering ----------------------------------------------------------------------------------------- */
@@ -263,6 +266,14 @@ static void handle_metrics_only(cbm_engine *engine, cbm_caller *caller, const cb
 static void handle_enable(cbm_engine *engine, cbm_caller *caller, const cbm_request *request, cbm_reply *reply)
 {
     control(engine, caller, request, CBM_CORE_CONTROL_ENABLE, reply);
+}
+
+static void handle_reload(cbm_engine *engine, cbm_caller *caller, const cbm_request *request, cbm_reply *reply)
+{
+    (void)caller, (void)request;
+    if (!cbm_engine_reload_ask(engine, &reply->data.reload))
+        cbm_reply_fail(reply, CBM_PROTO_E_UNSUPPORTED,
+                       "there is nothing to read again: cbmd was started without --config");
 }
 
 /* ---- Shared memory: this broker has none to share, and says so ------------------------------------------------------- */

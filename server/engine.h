@@ -14,6 +14,7 @@
 #include "config.h"
 #include "message.h"
 #include "quota.h"
+#include "reload.h"
 
 typedef struct cbm_engine cbm_engine;
 
@@ -22,9 +23,10 @@ typedef struct cbm_engine_options {
     uint32_t rate_limit; /* 0: off */
     uint32_t rate_window_ms;
     bool rate_limit_calls;
-    const char *address; /* for `info` */
+    const char *address;   /* for `info` */
     uint32_t first_number; /* beyond all epochs and slot generations of before; 0: nothing is known of a before */
-    cbm_quota *quota;    /* to which what users make it hold is charged; NULL: to nobody */
+    cbm_quota *quota;      /* to which what users make it hold is charged; NULL: to nobody */
+    cbm_reload *reload;    /* for the operation and for `info`; NULL: there is no file to read again */
 } cbm_engine_options;
 
 int cbm_engine_new(cbm_engine **engine, const cbm_engine_options *options);
@@ -60,6 +62,12 @@ int cbm_engine_control(cbm_engine *engine, const cbm_caller *caller, const char 
 int cbm_engine_configure(cbm_engine *engine, const cbm_caller *caller, const char *name,
                          const cbm_core_policy_request *policy, int *bad_field, cbm_core_status *status);
 int cbm_engine_remove(cbm_engine *engine, const cbm_caller *caller, const char *pattern, uint64_t *removed);
+
+/* `users` of stats: all for administrators, else the caller alone. page->users stays NULL without memory. */
+void cbm_engine_users(cbm_engine *engine, const cbm_caller *caller, cbm_page_reply *page);
+/* Has the config file read again. False: there is none. */
+bool cbm_engine_reload_ask(cbm_engine *engine, uint64_t *number);
+void cbm_engine_reload_info(cbm_engine *engine, cbm_info_reply *info); /* its `reload` */
 
 /* ---- Shared memory ---- */
 

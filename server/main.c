@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "access.h"
+#include "admins.h"
 #include "config.h"
 #include "engine.h"
 #include "engine_store.h"
@@ -19,14 +20,17 @@
 #include "listener.h"
 #include "lock.h"
 #include "log.h"
+#include "notify.h"
 #include "options.h"
 #include "quota.h"
 #include "registry.h"
+#include "reload.h"
 #include "store.h"
 #include "store_directory.h"
 
 #define DESCRIPTORS_KEPT 32                    /* for what is not a connection */
 #define LEDGER_BYTES_MAX (UINT64_C(512) << 20) /* of one user */
+#define ADMINS_AWAITED_MS 1000
 #define SILENT_MIN 8
 #define SILENT_MAX 256
 
@@ -38,6 +42,9 @@ typedef struct cbm_broker {
     cbm_lock lock;
     cbm_quota *quota;
     cbm_access *access;
+    cbm_admins *admins;
+    cbm_notify notify;
+    cbm_reload reload;
     cbm_store *store; /* NULL: none */
     cbm_engine *engine;
     cbm_registry registry;
@@ -179,6 +186,25 @@ static int make_quota(cbm_broker *broker)
     return cbm_quota_new(&broker->quota, &limits);
 }
 
+/* What the file says of access, and the settings that hold without a restart. */
+static void set_access(cbm_broker *broker, cbm_config *config, const cbm_options *options)
+{
+    cbm_access_set_rules(broker->access, config ? cbm_config_take_access(config) : NULL);
+    cbm_access_restrict_resets(broker->access, options->restrict_resets);
+    cbm_admins_look_up(broker->admins, options->admin_group);
+}
+
+static int make_access(cbm_broker *broker)
+{
+    int error = cbm_access_new(&broker->access);
+
+    if (error == 0)
+        error = cbm_admins_new(&broker->admins, broker->access);
+    if (error == 0)
+        set_access(broker, broker->config, &broker->options);
+    return error;
+}
+
 static bool start_listener(cbm_broker *broker, char *message, size_t size)
 {
     cbm_listener_options options = {
@@ -223,8 +249,9 @@ static bool set_up(cbm_broker *broker)
         engine.first_number = cbm_store_first_number(broker->store);
     error = make_quota(broker);
     engine.quota = broker->quota;
+    engine.reload = &broker->reload;
     if (error == 0)
-        error = cbm_access_new(&broker->access);
+        error = make_access(broker);
     if (error == 0)
         error = cbm_engine_new(&broker->engine, &engine);
     if (error == 0 && broker->config) {
@@ -251,6 +278,7 @@ failed:
 static void tear_down(cbm_broker *broker)
 {
     cbm_listener_stop(broker->listener);
+    cbm_notify_deinit(&broker->notify);
     if (broker->has_registry) {
         cbm_registry_stop(&broker->registry);
         cbm_registry_deinit(&broker->registry);
@@ -259,11 +287,33 @@ static void tear_down(cbm_broker *broker)
         cbm_engine_store_stop(broker->engine);
     cbm_engine_free(broker->engine);
     cbm_store_close(broker->store);
+    cbm_admins_free(broker->admins);
     cbm_access_free(broker->access);
     cbm_quota_free(broker->quota);
     cbm_config_free(broker->config);
     cbm_lock_release(&broker->lock);
+    cbm_reload_deinit(&broker->reload);
     nng_fini();
+}
+
+/* Through the lock that every request goes through. */
+static void prove_alive(void *context)
+{
+    cbm_core_stats stats;
+
+    cbm_engine_stats(context, &stats);
+}
+
+/* The lookup goes on when it takes long, and the broker is ready without it. */
+static void tell_service_manager(cbm_broker *broker)
+{
+    char status[CBM_ADDRESS_URL_MAX + 32];
+
+    (void)cbm_admins_wait(broker->admins, ADMINS_AWAITED_MS);
+    snprintf(status, sizeof status, "listening on %s", broker->options.address.url);
+    cbm_notify_ready(&broker->notify, status);
+    if (!cbm_notify_watch(&broker->notify, prove_alive, broker->engine))
+        cbm_log_message(CBM_LOG_ERROR, "watchdog", "there is no memory to answer the service manager's watchdog");
 }
 
 static void tell_ready(const cbm_broker *broker)
@@ -301,38 +351,60 @@ static void compare_settings(const cbm_options *running, const cbm_options *want
     needs_restart(running->max_breakers != wanted->max_breakers, "max_breakers");
     needs_restart(running->rate_limit != wanted->rate_limit, "rate_limit");
     needs_restart(running->rate_window_ms != wanted->rate_window_ms, "rate_window_ms");
+    needs_restart(running->socket_mode != wanted->socket_mode, "socket_mode");
+    needs_restart(strcmp(running->socket_group, wanted->socket_group) != 0, "socket_group");
+    needs_restart(running->max_clients != wanted->max_clients, "max_clients");
+    needs_restart(running->max_requests != wanted->max_requests, "max_requests");
+    needs_restart(running->max_breakers_per_user != wanted->max_breakers_per_user, "max_breakers_per_user");
+    needs_restart(running->max_permits_per_user != wanted->max_permits_per_user, "max_permits_per_user");
+    needs_restart(running->max_pending_mib != wanted->max_pending_mib, "max_pending_mib");
     needs_restart(running->rate_limit_calls != wanted->rate_limit_calls, "rate_limit_scope");
     needs_restart(strcmp(running->state_dir, wanted->state_dir) != 0, "state_dir");
     needs_restart(running->no_store != wanted->no_store, "no_store");
 }
 
-/* The file is read and judged before the engine hears of it. */
-static void reload(cbm_broker *broker)
+/* The file is read and judged before anybody hears of it. */
+static bool reload(cbm_broker *broker, char *message, size_t size)
 {
     const char *path = broker->options.config_path;
     cbm_options wanted = broker->command_line;
     cbm_config *config;
     cbm_log_line line;
-    char message[512];
 
     if (!path) {
-        cbm_log_message(CBM_LOG_WARN, "reload", "there is nothing to read again: cbmd was started without --config");
-        return;
+        snprintf(message, size, "there is nothing to read again: cbmd was started without --config");
+        cbm_log_message(CBM_LOG_WARN, "reload", "%s", message);
+        return false;
     }
-    config = cbm_config_read(path, message, sizeof message);
+    config = cbm_config_read(path, message, size);
     if (!config) {
         cbm_log_message(CBM_LOG_ERROR, "reload_refused", "%s; what was in force stays in force", message);
-        return;
+        return false;
     }
     cbm_config_apply(config, &wanted);
     cbm_log_set_level(wanted.log_level);
     compare_settings(&broker->started, &wanted);
+    set_access(broker, config, &wanted);
     cbm_log_line_begin(&line, CBM_LOG_INFO, "reloaded");
     cbm_log_line_string(&line, "config", path);
     cbm_log_line_uint(&line, "sections", cbm_config_sections(config));
     cbm_engine_reload(broker->engine, config);
     if (cbm_log_enabled(CBM_LOG_INFO))
         cbm_log_line_end(&line);
+    snprintf(message, size, "%s was read again", path);
+    return true;
+}
+
+static void reload_and_tell(cbm_broker *broker)
+{
+    uint64_t number = cbm_reload_begin(&broker->reload);
+    char message[512];
+    bool success;
+
+    cbm_notify_reloading(&broker->notify);
+    success = reload(broker, message, sizeof message);
+    cbm_reload_end(&broker->reload, number, success, message);
+    cbm_notify_ready(&broker->notify, message);
 }
 
 /* ---- Running ------------------------------------------------------------------------------------------------------- */
@@ -355,8 +427,9 @@ static void run(cbm_broker *broker, const sigset_t *awaited)
 
     while (sigwait(awaited, &received) != 0 || received == SIGHUP) {
         if (received == SIGHUP)
-            reload(broker);
+            reload_and_tell(broker);
     }
+    cbm_notify_stopping(&broker->notify);
     cbm_log_message(CBM_LOG_INFO, "stopping", "%s", strsignal(received));
     /* A second one ends the process at once. */
     signal(SIGTERM, SIG_DFL);
@@ -376,10 +449,13 @@ int main(int argc, char **argv)
     broker.options = broker.command_line;
     cbm_log_set_level(broker.options.log_level);
     block_signals(&awaited);
+    cbm_notify_init(&broker.notify);
+    cbm_reload_init(&broker.reload, broker.options.config_path != NULL);
     if (read_config(&broker)) {
         bool ready = set_up(&broker);
 
         if (ready) {
+            tell_service_manager(&broker);
             tell_ready(&broker);
             run(&broker, &awaited);
         }

@@ -223,15 +223,15 @@ static int by_uid(const quota_user *a, const quota_user *b)
     return a->usage.uid < b->usage.uid ? -1 : a->usage.uid > b->usage.uid;
 }
 
-size_t cbm_quota_list(cbm_quota *quota, cbm_quota_usage *usages, size_t capacity)
+size_t cbm_quota_list(cbm_quota *quota, uint64_t uid, cbm_quota_usage *usages, size_t capacity)
 {
     size_t count = 0;
 
     pthread_mutex_lock(&quota->lock);
     HASH_SORT(quota->users, by_uid);
     for (quota_user *user = quota->users; user && count < capacity; user = user->hh.next)
-        usages[count++] = user->usage;
-    count = HASH_COUNT(quota->users);
+        if (uid == UINT64_MAX || user->usage.uid == uid)
+            usages[count++] = user->usage;
     pthread_mutex_unlock(&quota->lock);
     return count;
 }

@@ -264,8 +264,8 @@ Test(server_config, sections_and_keys_that_there_are_not_are_refused)
     refused("[]\n", 1, "no section []");
     refused("[broker x]\n", 1, "no section [broker x]");
     refused("[breakers \"x\"]\n", 1, "no section");
-    refused("[broker]\nrate_limit = 5\n", 2, "listen, log_level and max_breakers");
-    refused("[limiter]\nlisten = /x/y\n", 2, "rate_limit, rate_window_ms and rate_limit_scope");
+    refused("[broker]\nrate_limit = 5\n", 2, "there are listen, log_level, max_breakers");
+    refused("[limiter]\nlisten = /x/y\n", 2, "there are rate_limit, rate_window_ms, rate_limit_scope");
     refused("[defaults]\nfailure_treshold = 5\n", 2, "no policy field 'failure_treshold'");
     refused("[defaults]\ntimeout = 5\n", 2, "timeout_ms");
     refused("[breaker \"a\"]\nlog_level = info\n", 2, "no policy field 'log_level'");

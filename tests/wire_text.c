@@ -268,6 +268,7 @@ cbm_reply full_reply(cbm_reply_kind kind)
     case CBM_REPLY_STATES:
     case CBM_REPLY_STATS: fill_page(&reply.data.page); break;
     case CBM_REPLY_REMOVED: reply.data.removed = 17; break;
+    case CBM_REPLY_RELOAD: reply.data.reload = 3; break;
     case CBM_REPLY_ATTACH:
         reply.data.attach.now_ns = INT64_C(123456789012345);
         fill(reply.data.attach.token, CBM_ID_SIZE, 9);

@@ -21,6 +21,7 @@ command_function command_force_open;
 command_function command_disable;
 command_function command_metrics_only;
 command_function command_enable;
+command_function command_reload;
 command_function command_ping;
 command_function command_info;
 command_function command_simulate;

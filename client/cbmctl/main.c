@@ -24,6 +24,7 @@ static const cli_command commands[] = {
     {"disable", command_disable, "NAME", "Disable a breaker: everything passes, statistics only"},
     {"metrics-only", command_metrics_only, "NAME", "Let everything pass and show what the rule would do"},
     {"enable", command_enable, "NAME", "End a manual control: closed, as after a reset"},
+    {"reload", command_reload, "", "Have the broker read its config file again"},
     {"ping", command_ping, "", "Ask whether the broker is there"},
     {"info", command_info, "", "Show the broker's version, process, limits and addresses"},
     {"simulate", command_simulate, "FILE|- [FIELD=VALUE...]", "Replay recorded calls: what a breaker would have done"},

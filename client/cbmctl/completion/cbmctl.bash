@@ -7,7 +7,7 @@ _cbmctl_names() {
 _cbmctl() {
     local word=${COMP_WORDS[COMP_CWORD]} command='' help='' i
     local commands="run check report get states stats reset reset-all reset-manager configure remove force-open disable
-        metrics-only enable ping info simulate command"
+        metrics-only enable reload ping info simulate command"
     COMPREPLY=()
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in

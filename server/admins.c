@@ -1,0 +1,200 @@
+#include "admins.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <pthread.h>
+#include <pwd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "engine.h"
+#include "error.h"
+#include "log.h"
+#include "options.h"
+
+#define BUFFER_FIRST 4096
+#define BUFFER_MAX (16 * 1024 * 1024) /* a group of some hundred thousand members */
+
+struct cbm_admins {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    cbm_access *access; /* NULL: the broker is going */
+    uint64_t asked, answered;
+    unsigned users; /* the broker, and each lookup under way */
+};
+
+typedef struct lookup {
+    cbm_admins *admins;
+    uint64_t number;
+    char group[CBM_GROUP_MAX + 1];
+    uint64_t gid;
+    uint64_t *uids;
+    size_t count;
+} lookup;
+
+int cbm_admins_new(cbm_admins **admins, cbm_access *access)
+{
+    pthread_condattr_t attributes;
+
+    *admins = calloc(1, sizeof **admins);
+    if (!*admins)
+        return CBM_PROTO_E_NOMEM;
+    pthread_mutex_init(&(*admins)->lock, NULL);
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&(*admins)->changed, &attributes);
+    pthread_condattr_destroy(&attributes);
+    (*admins)->access = access;
+    (*admins)->users = 1;
+    return 0;
+}
+
+/* Called with the lock, which it gives back. */
+static void leave(cbm_admins *admins)
+{
+    bool last = --admins->users == 0;
+
+    pthread_mutex_unlock(&admins->lock);
+    if (!last)
+        return;
+    pthread_cond_destroy(&admins->changed);
+    pthread_mutex_destroy(&admins->lock);
+    free(admins);
+}
+
+void cbm_admins_free(cbm_admins *admins)
+{
+    if (!admins)
+        return;
+    pthread_mutex_lock(&admins->lock);
+    admins->access = NULL;
+    leave(admins);
+}
+
+/* ---- The lookup ------------------------------------------------------------------------------------------------- */
+
+static void add_user(lookup *found, const char *name)
+{
+    struct passwd user, *result = NULL;
+    size_t size = BUFFER_FIRST;
+    char *buffer = malloc(size);
+    uint64_t *more;
+
+    while (buffer && getpwnam_r(name, &user, buffer, size, &result) == ERANGE && size < BUFFER_MAX) {
+        free(buffer);
+        size *= 2;
+        buffer = malloc(size);
+    }
+    more = buffer && result ? realloc(found->uids, (found->count + 1) * sizeof *more) : NULL;
+    if (more) {
+        found->uids = more;
+        more[found->count++] = user.pw_uid;
+    } else {
+        cbm_log_message(CBM_LOG_WARN, "admin_group", "its member %s is left out: %s", name,
+                        buffer && result ? "out of memory" : "there is no such user");
+    }
+    free(buffer);
+}
+
+static bool find_group(const char *text, struct group *group, char *buffer, size_t size, int *error)
+{
+    struct group *result = NULL;
+
+    if (text[strspn(text, "0123456789")])
+        *error = getgrnam_r(text, group, buffer, size, &result);
+    else
+        *error = getgrgid_r((gid_t)strtoul(text, NULL, 10), group, buffer, size, &result);
+    return result != NULL;
+}
+
+static void look_up(lookup *found)
+{
+    size_t size = BUFFER_FIRST;
+    char *buffer = malloc(size);
+    struct group group;
+    int error = 0;
+    bool is_there;
+
+    while (buffer && !(is_there = find_group(found->group, &group, buffer, size, &error)) && error == ERANGE &&
+           size < BUFFER_MAX) {
+        free(buffer);
+        size *= 2;
+        buffer = malloc(size);
+    }
+    if (buffer && is_there) {
+        found->gid = group.gr_gid;
+        for (char **name = group.gr_mem; *name; name++)
+            add_user(found, *name);
+        cbm_log_message(CBM_LOG_INFO, "admin_group", "%s has %zu members beside those whose own group it is",
+                        found->group, found->count);
+    } else if (found->group[0]) {
+        cbm_log_message(CBM_LOG_WARN, "admin_group",
+                        "there is no group %s: root and the broker's own user alone are administrators", found->group);
+    }
+    free(buffer);
+}
+
+static void *run(void *argument)
+{
+    lookup *found = argument;
+    cbm_admins *admins = found->admins;
+
+    if (found->group[0])
+        look_up(found);
+    pthread_mutex_lock(&admins->lock);
+    if (admins->access && found->number > admins->answered) {
+        cbm_access_set_admins(admins->access, found->gid, found->uids, found->count);
+        found->uids = NULL;
+        admins->answered = found->number;
+        pthread_cond_broadcast(&admins->changed);
+    }
+    leave(admins);
+    free(found->uids);
+    free(found);
+    return NULL;
+}
+
+void cbm_admins_look_up(cbm_admins *admins, const char *group)
+{
+    lookup *begun = calloc(1, sizeof *begun);
+    pthread_attr_t attributes;
+    pthread_t thread;
+    int error = begun ? 0 : ENOMEM;
+
+    if (begun) {
+        begun->admins = admins;
+        begun->gid = UINT64_MAX;
+        memcpy(begun->group, group, strlen(group) + 1);
+        pthread_mutex_lock(&admins->lock);
+        begun->number = ++admins->asked;
+        admins->users++;
+        pthread_mutex_unlock(&admins->lock);
+        pthread_attr_init(&attributes);
+        pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+        error = pthread_create(&thread, &attributes, run, begun);
+        pthread_attr_destroy(&attributes);
+    }
+    if (!error)
+        return;
+    cbm_log_message(CBM_LOG_ERROR, "admin_group", "its members cannot be looked up: %s", strerror(error));
+    if (begun) {
+        pthread_mutex_lock(&admins->lock);
+        leave(admins);
+    }
+    free(begun);
+}
+
+bool cbm_admins_wait(cbm_admins *admins, int timeout_ms)
+{
+    int64_t end_ns = cbm_clock_ns() + timeout_ms * CBM_CORE_NS_PER_MS;
+    struct timespec end = {.tv_sec = end_ns / CBM_CORE_NS_PER_S, .tv_nsec = end_ns % CBM_CORE_NS_PER_S};
+    bool done;
+
+    pthread_mutex_lock(&admins->lock);
+    while (admins->answered < admins->asked && pthread_cond_timedwait(&admins->changed, &admins->lock, &end) == 0)
+        continue;
+    done = admins->answered == admins->asked;
+    pthread_mutex_unlock(&admins->lock);
+    return done;
+}
