@@ -7,8 +7,13 @@
  *   connects to PATH.shm
  *   cbm_attach_request + the ledger's descriptor  ->
  *                                       <-  cbm_attach_reply + the board's descriptor (result 0), or a result alone
- *   one byte 0x01                       ->  the ledger is attached
- *   closes
+ *   one byte 0x01                       ->
+ *                                           attaches the ledger
+ *                                       <-  closes
+ *
+ * The end of file after the byte says that the ledger is attached: before it no get may name it. A ledger that the broker does
+ * not take is told by a second cbm_attach_reply instead, with that result and no descriptor. An acknowledgement that came
+ * too late gives EPIPE or ECONNRESET, never an end of file.
  *
  * The broker waits 1 s for each message, and has at most 4 unacknowledged replies out for a uid: others wait their turn.
  * One message each way, of exactly these bytes; a longer or shorter one, or another number of descriptors, ends the connection.
@@ -32,7 +37,7 @@ typedef struct cbm_attach_request {
 } cbm_attach_request;
 
 /* Results are of proto/error.h: 0; _DENIED (token, uid, pid or ledger of somebody else); _INVALID (not a ledger, not sealed);
-   _FULL (no place for more ledgers); _UNSUPPORTED (another version); _NOMEM. */
+   _FULL (no place for more ledgers, or no descriptors); _UNSUPPORTED (another version); _NOMEM. */
 typedef struct cbm_attach_reply {
     uint32_t magic;
     uint32_t version;
