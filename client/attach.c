@@ -242,7 +242,7 @@ void cbm_attach(cbm_client *client, int64_t deadline_ns)
     const cbm_link *link = &client->link;
     int64_t now_ns;
 
-    if (!client->board || is_attached(client))
+    if (!client->shares_memory || is_attached(client))
         return;
     if (attachment->life && attachment->life != link->life) {
         atomic_store(&client->attached, false);
@@ -290,8 +290,8 @@ void cbm_attach_renew(cbm_client *client)
     client->attachment = (cbm_attachment){0};
     atomic_store_explicit(&client->attached, false, memory_order_relaxed);
     cbm_memory_renew(client);
+    cbm_registry_leave_board(&client->registry);
     for (cbm_breaker *breaker = client->registry.first; breaker; breaker = breaker->following) {
-        atomic_store_explicit(&breaker->place, CBM_PLACE_NONE, memory_order_relaxed);
         breaker->entry = CBM_NO_ENTRY;
         breaker->place_retry_ns = 0;
     }

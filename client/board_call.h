@@ -16,10 +16,10 @@ enum {
         2, /* counted, but the broker may have looked before: it is to look again before the report returns */
 };
 
-/* For calls that are entered. 0 with a permit, why the call is refused, or CBM_BOARD_ASKS, which leaves the permit as it was. */
+/* Needs not be entered. 0 with a permit, why the call is refused, or CBM_BOARD_ASKS, which leaves the permit as it was. */
 int cbm_board_begin(cbm_breaker *breaker, cbm_permit *permit);
 /*
- * A success, of a permit of the board that was not reported yet. 0 and CBM_BOARD_PULLS: it is counted, the permit spent.
+ * A success, of a permit of the board that this process took and has not reported yet. Needs not be entered. 0 and CBM_BOARD_PULLS: it is counted, the permit spent.
  * CBM_BOARD_ASKS: nothing was done. duration_ns -1: none.
  */
 int cbm_board_succeed(cbm_permit *permit, int64_t duration_ns);

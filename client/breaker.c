@@ -6,9 +6,9 @@
 #include "client.h"
 #include "clock.h"
 #include "failure.h"
+#include "fork.h"
 #include "permit.h"
 #include "structs.h"
-#include "threads.h"
 
 #define DURATION_MAX_NS (INT64_C(86400000) * CBM_NS_PER_MS) /* the wire takes no longer ones */
 
@@ -71,7 +71,7 @@ static int begin(cbm_breaker *breaker, const cbm_begin_options *options, cbm_per
     cbm_reply reply;
     int error;
 
-    if (client->board)
+    if (client->shares_memory)
         exchange.permit = permit;
     strcpy(request.name, breaker->name);
     bring_policy(breaker, &request);
@@ -116,8 +116,10 @@ int cbm_begin_by_message(cbm_breaker *breaker, const cbm_begin_options *given, c
     error = cbm_board_begin(breaker, permit);
     if (error == CBM_BOARD_ASKS)
         error = begin(breaker, &options, permit);
-    if (!error && options.timed && !permit->cbm_private_begun_ns)
+    if (!error && options.timed && !cbm_permit_is_timed(permit)) {
         permit->cbm_private_begun_ns = cbm_clock_ns();
+        permit->cbm_private_flags |= CBM_PERMIT_TIMED;
+    }
 left:
     cbm_leave(breaker->client);
     return error;
@@ -307,7 +309,7 @@ int cbm_report_by_message(cbm_permit *permit, cbm_outcome outcome, const cbm_rep
     if (error)
         return error;
     exchange.breaker = permit->cbm_private_breaker;
-    if (permit->cbm_private_begun_ns)
+    if (cbm_permit_is_timed(permit))
         measured_ns = cbm_clock_ns() - permit->cbm_private_begun_ns;
     error = fill_report(&request, exchange.breaker, outcome, options, measured_ns);
     if (error)

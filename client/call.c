@@ -3,37 +3,31 @@
 
 #include "client.h"
 #include "failure.h"
-#include "threads.h"
+
+/* Makes the handle of that name. */
+static __attribute__((noinline, cold)) int make_handle(cbm_client *client, const char *name, cbm_breaker **breaker)
+{
+    cbm_request request = {0};
+    int error = cbm_enter(client);
+
+    if (error)
+        return error;
+    error = cbm_request_name(&request, name);
+    if (!error && client->backend == &cbm_failed_backend)
+        error = cbm_fail(client->failure, NULL);
+    if (!error) {
+        *breaker = cbm_client_handle(client, request.name);
+        error = *breaker ? 0 : cbm_fail(CBM_E_NOMEM, NULL);
+    }
+    cbm_leave(client);
+    return error;
+}
 
 /* One that is there already is found without a lock. */
 static int find_handle(cbm_client *client, const char *name, cbm_breaker **breaker)
 {
-    cbm_request request = {0};
-    int error = cbm_request_name(&request, name);
-
-    if (error)
-        return error;
-    *breaker = cbm_client_handle(client, request.name);
-    return *breaker ? 0 : cbm_fail(CBM_E_NOMEM, NULL);
-}
-
-/* The handle of that name. In return for 0 the call is entered. */
-static int enter_with_handle(cbm_client *client, const char *name, cbm_breaker **breaker)
-{
-    int error;
-
-    if (client->backend == &cbm_failed_backend)
-        return cbm_fail(client->failure, NULL);
-    error = cbm_mark(client) ? 0 : cbm_enter(client);
-    if (error)
-        return error;
     *breaker = name ? cbm_registry_find(&client->registry, name) : NULL;
-    if (*breaker)
-        return 0;
-    error = find_handle(client, name, breaker);
-    if (error)
-        cbm_leave(client);
-    return error;
+    return *breaker ? 0 : make_handle(client, name, breaker);
 }
 
 int cbm_call(cbm_client *client, const char *name, cbm_function *function, void *argument, int *result)
@@ -45,7 +39,7 @@ int cbm_call(cbm_client *client, const char *name, cbm_function *function, void 
 
     if (!client || !function)
         return cbm_fail(CBM_E_INVALID, client ? "function: NULL" : "client: NULL");
-    error = enter_with_handle(client, name, &breaker);
+    error = find_handle(client, name, &breaker);
     if (error)
         return error;
     error = cbm_call_begin(breaker, &permit);
@@ -72,7 +66,7 @@ int cbm_call_with(cbm_client *client, const char *name, const char *correlation_
         return cbm_call(client, name, function, argument, result);
     if (!client || !function)
         return cbm_fail(CBM_E_INVALID, client ? "function: NULL" : "client: NULL");
-    error = enter_with_handle(client, name, &breaker);
+    error = find_handle(client, name, &breaker);
     if (error)
         return error;
     error = cbm_call_begin_with(breaker, &begin, &permit);

@@ -1,7 +1,7 @@
 #include "client.h"
 
-#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "clients.h"
 #include "clock.h"
@@ -9,11 +9,11 @@
 #include "fork.h"
 #include "random.h"
 #include "structs.h"
-#include "threads.h"
 
 #define CALL_TIMEOUT_MS 100
 #define TIMEOUT_MS 1000
-#define CLOSE_NS (100 * CBM_NS_PER_MS) /* for what is to be told to the broker at the end */
+#define LOOK_AGAIN_NS (100 * CBM_NS_PER_US) /* between looks at whether calls have ended */
+#define CLOSE_NS (100 * CBM_NS_PER_MS)      /* for what is to be told to the broker at the end */
 
 bool cbm_is_absence(int error)
 {
@@ -31,6 +31,33 @@ int cbm_client_unanswered(const cbm_client *client, int error)
         return cbm_fail_with(error, "permission denied: %.250s", endpoint->text);
     return cbm_fail_with(error, "permission denied: %.200s: its group may connect (group cbm, where there is one)",
                          endpoint->text);
+}
+
+/* ---- Calls under way -------------------------------------------------------------------------------------------- */
+
+int cbm_enter(cbm_client *client)
+{
+    cbm_process();
+    atomic_fetch_add(&client->calls, 1);
+    if (!atomic_load(&client->closed))
+        return 0;
+    cbm_leave(client);
+    return cbm_fail(CBM_E_INVALID, "client: it is closed");
+}
+
+void cbm_leave(cbm_client *client)
+{
+    atomic_fetch_sub(&client->calls, 1);
+}
+
+/* From now on nobody enters, and nobody is in when it returns. */
+static void await_calls(cbm_client *client)
+{
+    struct timespec pause = cbm_clock_timespec(LOOK_AGAIN_NS);
+
+    cbm_registry_leave_board(&client->registry);
+    while (atomic_load(&client->calls) > 0)
+        nanosleep(&pause, NULL);
 }
 
 /* ---- Asking ---------------------------------------------------------------------------------------------------- */
@@ -54,6 +81,7 @@ static void prepare_local(cbm_client *client, const cbm_exchange *exchange, int6
 static void leave_board(cbm_client *client, const cbm_request *request)
 {
     bool one = (request->given & CBM_FIELD(NAME)) != 0;
+    cbm_breaker *breaker;
 
     switch (request->op) {
     case CBM_OP_GET:
@@ -63,9 +91,13 @@ static void leave_board(cbm_client *client, const cbm_request *request)
     }
     if (!(cbm_operations[request->op].flags & CBM_OPERATION_CHANGES))
         return;
-    for (cbm_breaker *breaker = client->registry.first; breaker; breaker = breaker->following)
-        if (!one || strcmp(breaker->name, request->name) == 0)
-            atomic_store_explicit(&breaker->place, CBM_PLACE_NONE, memory_order_release);
+    if (!one) {
+        cbm_registry_leave_board(&client->registry);
+        return;
+    }
+    breaker = cbm_registry_find(&client->registry, request->name);
+    if (breaker)
+        atomic_store_explicit(&breaker->place, CBM_PLACE_NONE, memory_order_release);
 }
 
 static int execute_locally(cbm_client *client, cbm_exchange *exchange, cbm_reply *reply)
@@ -102,8 +134,8 @@ int cbm_client_ask(cbm_client *client, cbm_request *request, cbm_reply *reply)
     cbm_exchange exchange = {.request = request, .deadline_ns = cbm_clock_ns() + client->timeout_ns};
     int error;
 
-    if (atomic_load(&client->closing)) /* in the middle of pages */
-        return cbm_fail(CBM_E_INVALID, "client: it is being closed");
+    if (atomic_load(&client->closed)) /* in the middle of pages */
+        return cbm_fail(CBM_E_INVALID, "client: it is closed");
     error = cbm_client_execute(client, &exchange, reply);
     if (error)
         return cbm_client_unanswered(client, error);
@@ -230,10 +262,10 @@ no_link:
 static void deinit_client(cbm_client *client)
 {
     cbm_handover_deinit(&client->handover);
-    cbm_registry_deinit(&client->registry);
+    cbm_registry_clear(&client->registry);
     cbm_local_deinit(&client->local);
     cbm_link_deinit(&client->link);
-    cbm_memory_deinit(client);
+    cbm_memory_release(client);
     pthread_mutex_destroy(&client->lock);
 }
 
@@ -243,17 +275,17 @@ static int new_client(cbm_client **client, const char *address, const cbm_open_o
     int error;
 
     cbm_process();
-    *client = aligned_alloc(_Alignof(cbm_client), sizeof(**client));
+    *client = cbm_clients_take();
     if (!*client)
         return cbm_fail(CBM_E_NOMEM, NULL);
-    memset(*client, 0, sizeof(**client));
     error = init_client(*client, address, options);
     if (error) {
-        free(*client);
+        cbm_clients_give_back(*client);
         *client = NULL;
         return error;
     }
     cbm_clients_add(*client);
+    atomic_store(&(*client)->closed, false);
     return 0;
 }
 
@@ -300,12 +332,14 @@ void cbm_close(cbm_client *client)
     if (!client || client->backend == &cbm_failed_backend)
         return;
     cbm_process();
-    cbm_threads_await(client);
+    if (atomic_exchange(&client->closed, true))
+        return;
+    await_calls(client);
     cbm_handover_finish(client, cbm_clock_ns() + CLOSE_NS);
     cbm_attach_end(client, cbm_clock_ns() + CLOSE_NS);
     cbm_clients_remove(client);
     deinit_client(client);
-    free(client);
+    cbm_clients_give_back(client);
 }
 
 void cbm_client_renew(cbm_client *client)
@@ -313,7 +347,7 @@ void cbm_client_renew(cbm_client *client)
     pthread_mutex_init(&client->lock, NULL);
     cbm_link_renew(&client->link);
     cbm_attach_renew(client);
-    atomic_store_explicit(&client->uncounted_in, 0, memory_order_relaxed);
+    atomic_store_explicit(&client->calls, 0, memory_order_relaxed);
     cbm_random(client->id, sizeof(client->id));
     client->sequence = 0;
     cbm_handover_forget(client);

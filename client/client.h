@@ -45,21 +45,22 @@ extern const cbm_backend cbm_local_backend;
 extern const cbm_backend cbm_failed_backend; /* answers client->failure to everything */
 
 struct cbm_client {
-    /* What every call reads: one line of cache, hardly ever written. */
-    _Alignas(64) const cbm_board *board; /* zeros while there is none; NULL: this client shares no memory */
+    /* What every call reads: one line of cache, hardly ever written. The two ranges stay where they are for ever. */
+    _Alignas(64) const cbm_board *board; /* zeros while there is none; NULL: no memory was ever shared */
     cbm_ledger *ledger;
     atomic_bool answered; /* the broker did, when it was last asked */
-    atomic_bool closing;
     atomic_bool attached; /* the board is that of the broker that was last asked */
+    atomic_bool closed;   /* nobody may enter any more */
 
-    _Alignas(64) _Atomic uint32_t uncounted_in; /* calls under way of threads that have no mark */
+    _Alignas(64) atomic_int calls; /* that are entered, just now */
     const cbm_backend *backend;
     int failure;
     cbm_when_away when_away;
     int64_t call_timeout_ns;
     int64_t timeout_ns;
     uint32_t flags;
-    cbm_client *next, *previous; /* among all clients of the process */
+    bool shares_memory;
+    cbm_client *next, *previous; /* among all clients of the process, or all that are closed */
 
     uint8_t id[CBM_ID_SIZE];   /* with `sequence` it makes a report applied at most once */
     _Atomic uint64_t sequence; /* of the last report */
@@ -99,6 +100,13 @@ struct cbm_breaker {
     cbm_known known;
     uint64_t owed[CBM_OUTCOMES]; /* outcomes taken by the local manager that the broker has not heard of */
 };
+
+/*
+ * Around every call that may need more than the board and the ledger. CBM_E_INVALID: the client is closed, or being closed, and
+ * there is nothing to leave.
+ */
+int cbm_enter(cbm_client *client);
+void cbm_leave(cbm_client *client);
 
 /* Executes, by the local manager when that is to stand in. As cbm_backend.execute. */
 int cbm_client_execute(cbm_client *client, cbm_exchange *exchange, cbm_reply *reply);

@@ -1,9 +1,13 @@
 #include "clients.h"
 
 #include <pthread.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static cbm_client *first;
+static cbm_client *closed; /* through `next` */
 
 void cbm_clients_add(cbm_client *client)
 {
@@ -25,6 +29,44 @@ void cbm_clients_remove(cbm_client *client)
         first = client->next;
     if (client->next)
         client->next->previous = client->previous;
+    pthread_mutex_unlock(&lock);
+}
+
+/* All from `backend` on, but for the registry. */
+static void clear(cbm_client *client)
+{
+    cbm_registry registry = client->registry;
+
+    memset(&client->backend, 0, sizeof(*client) - offsetof(cbm_client, backend));
+    client->registry = registry;
+}
+
+cbm_client *cbm_clients_take(void)
+{
+    cbm_client *client;
+
+    pthread_mutex_lock(&lock);
+    client = closed;
+    if (client)
+        closed = client->next;
+    pthread_mutex_unlock(&lock);
+    if (client) {
+        clear(client);
+        return client;
+    }
+    client = aligned_alloc(_Alignof(cbm_client), sizeof(*client));
+    if (client) {
+        memset(client, 0, sizeof(*client));
+        atomic_store(&client->closed, true);
+    }
+    return client;
+}
+
+void cbm_clients_give_back(cbm_client *client)
+{
+    pthread_mutex_lock(&lock);
+    client->next = closed;
+    closed = client;
     pthread_mutex_unlock(&lock);
 }
 

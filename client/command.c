@@ -6,7 +6,6 @@
 #include "clock.h"
 #include "error.h"
 #include "failure.h"
-#include "threads.h"
 
 /* Past a JSON string whose opening quote is at `at`. */
 static const char *skip_string(const char *at)

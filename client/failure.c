@@ -7,7 +7,7 @@
 #include "cbm.h"
 #include "cbm_core.h"
 #include "error.h"
-#include "threads.h"
+#include "lane.h"
 
 #define SAME(symbol) _Static_assert((int)CBM_E_##symbol == (int)CBM_PROTO_E_##symbol, "cbm.h repeats proto/error.h")
 SAME(INVALID);

@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "clients.h"
-#include "threads.h"
+#include "lane.h"
 
 /* Stands in where no page could be had: then the handler of pthread_atfork alone notices forks. */
 static cbm_process_mark fallback;
@@ -24,7 +24,7 @@ uint32_t cbm_process_renew(void)
 
     if (atomic_compare_exchange_strong(&cbm_process_mark_page->state, &state, CBM_MARK_RENEWING)) {
         cbm_process_generation++;
-        cbm_threads_renew();
+        cbm_lanes_renew();
         cbm_clients_renew();
         atomic_store_explicit(&cbm_process_mark_page->state, cbm_process_generation, memory_order_release);
         return cbm_process_generation;
@@ -49,7 +49,7 @@ __attribute__((constructor)) static void begin_process(void)
         madvise(page, size, MADV_WIPEONFORK); /* a kernel that cannot leaves it to the handler */
         cbm_process_mark_page = page;
     }
-    cbm_threads_begin();
+    cbm_lanes_begin();
     pthread_atfork(cbm_clients_lock_all, cbm_clients_unlock_all, after_fork_in_child);
     cbm_process_renew();
 }

@@ -6,7 +6,6 @@
 #include "failure.h"
 #include "policy.h"
 #include "structs.h"
-#include "threads.h"
 
 cbm_breaker *cbm_client_handle(cbm_client *client, const char *name)
 {

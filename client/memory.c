@@ -35,46 +35,6 @@ static bool map_zeros(void *at, size_t size, int protection)
     return mmap(at, size, protection, ZEROS | MAP_FIXED, -1, 0) != MAP_FAILED;
 }
 
-void cbm_memory_init(cbm_client *client)
-{
-    void *board = mmap(NULL, BOARD_RANGE, PROT_READ, ZEROS, -1, 0);
-    void *ledger = mmap(NULL, CBM_LEDGER_SIZE, PROT_READ | PROT_WRITE, ZEROS, -1, 0);
-
-    client->memory.ledger_fd = -1;
-    if (board == MAP_FAILED || ledger == MAP_FAILED) {
-        if (board != MAP_FAILED)
-            munmap(board, BOARD_RANGE);
-        if (ledger != MAP_FAILED)
-            munmap(ledger, CBM_LEDGER_SIZE);
-        return;
-    }
-    client->board = board;
-    client->ledger = ledger;
-}
-
-void cbm_memory_deinit(cbm_client *client)
-{
-    if (!client->board)
-        return;
-    munmap((void *)(uintptr_t)client->board, BOARD_RANGE);
-    munmap(client->ledger, CBM_LEDGER_SIZE);
-    if (client->memory.ledger_fd >= 0)
-        close(client->memory.ledger_fd);
-}
-
-void cbm_memory_renew(cbm_client *client)
-{
-    if (!client->board)
-        return;
-    map_zeros((void *)(uintptr_t)client->board, BOARD_RANGE, PROT_READ);
-    map_zeros(client->ledger, CBM_LEDGER_SIZE, PROT_READ | PROT_WRITE);
-    if (client->memory.ledger_fd >= 0)
-        close(client->memory.ledger_fd);
-    client->memory.ledger_fd = -1;
-}
-
-/* ---- The ledger -------------------------------------------------------------------------------------------------- */
-
 /* Whether the descriptor still is what was opened. */
 static bool is_ours(const cbm_memory *memory)
 {
@@ -83,6 +43,47 @@ static bool is_ours(const cbm_memory *memory)
     return memory->ledger_fd >= 0 && fstat(memory->ledger_fd, &status) == 0 && status.st_dev == memory->ledger_device &&
            status.st_ino == memory->ledger_inode;
 }
+
+static bool reserve(cbm_client *client)
+{
+    void *board = mmap(NULL, BOARD_RANGE, PROT_READ, ZEROS, -1, 0);
+    void *ledger = mmap(NULL, CBM_LEDGER_SIZE, PROT_READ | PROT_WRITE, ZEROS, -1, 0);
+
+    if (board == MAP_FAILED || ledger == MAP_FAILED) {
+        if (board != MAP_FAILED)
+            munmap(board, BOARD_RANGE);
+        if (ledger != MAP_FAILED)
+            munmap(ledger, CBM_LEDGER_SIZE);
+        return false;
+    }
+    client->board = board;
+    client->ledger = ledger;
+    return true;
+}
+
+void cbm_memory_init(cbm_client *client)
+{
+    client->memory.ledger_fd = -1;
+    client->shares_memory = client->board || reserve(client);
+}
+
+void cbm_memory_renew(cbm_client *client)
+{
+    if (!client->shares_memory)
+        return;
+    map_zeros((void *)(uintptr_t)client->board, BOARD_RANGE, PROT_READ);
+    map_zeros(client->ledger, CBM_LEDGER_SIZE, PROT_READ | PROT_WRITE);
+    if (is_ours(&client->memory))
+        close(client->memory.ledger_fd);
+    client->memory.ledger_fd = -1;
+}
+
+void cbm_memory_release(cbm_client *client)
+{
+    cbm_memory_renew(client);
+}
+
+/* ---- The ledger -------------------------------------------------------------------------------------------------- */
 
 /* Never a standard descriptor: what a program that has closed them writes there would go into the ledger. */
 static int new_memfd(void)

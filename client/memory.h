@@ -1,6 +1,6 @@
 /*
- * The memory that a client shares with its broker: a range of addresses for the board and one for the ledger, kept for the
- * client's life. Another board is mapped over the last one, and what there is none of reads as zeros, so a thread in a call may
+ * The memory that a client shares with its broker: a range of addresses for the board and one for the ledger, kept for
+ * ever. Another board is mapped over the last one, and what there is none of reads as zeros, so a thread in a call may
  * look at any time and nothing has to be reclaimed: what it knows of an older board does not match the newer one.
  */
 #ifndef CBM_CLIENT_MEMORY_H
@@ -21,9 +21,11 @@ typedef struct cbm_memory {
     uint8_t ledger_id[CBM_ID_SIZE];
 } cbm_memory;
 
-/* Reserves both ranges, client->board and client->ledger. Where it cannot they are NULL, and all goes by message. */
+/* Reserves both ranges, client->board and client->ledger, unless the memory of an earlier client has them. Without them all goes
+   by message. */
 void cbm_memory_init(cbm_client *client);
-void cbm_memory_deinit(cbm_client *client);
+/* The ranges are kept, and read as zeros. */
+void cbm_memory_release(cbm_client *client);
 /* In a forked child: nothing of the parent's can be reached any more, at the same addresses. */
 void cbm_memory_renew(cbm_client *client);
 

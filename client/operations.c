@@ -5,7 +5,6 @@
 #include "clock.h"
 #include "failure.h"
 #include "policy.h"
-#include "threads.h"
 
 /* An operation whose answer is of no interest beyond its success. */
 static int ask(cbm_client *client, cbm_request *request)

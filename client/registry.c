@@ -1,5 +1,6 @@
 #include "registry.h"
 
+#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,22 +32,27 @@ static _Atomic(cbm_breaker *) *bucket_of(cbm_registry_table *table, const char *
     return &table->buckets[hash(name, strlen(name)) & (table->bucket_count - 1)];
 }
 
-void cbm_registry_deinit(cbm_registry *registry)
+void cbm_registry_leave_board(cbm_registry *registry)
+{
+    for (cbm_breaker *breaker = registry->first; breaker; breaker = breaker->following)
+        atomic_store_explicit(&breaker->place, CBM_PLACE_NONE, memory_order_release);
+}
+
+void cbm_registry_clear(cbm_registry *registry)
 {
     cbm_registry_table *table = atomic_load(&registry->table);
-    cbm_breaker *breaker = registry->first;
 
-    while (breaker) {
-        cbm_breaker *following = breaker->following;
-        free(breaker);
-        breaker = following;
+    cbm_registry_leave_board(registry);
+    for (size_t i = 0; table && i < table->bucket_count; i++)
+        atomic_store_explicit(&table->buckets[i], NULL, memory_order_relaxed);
+    while (registry->first) {
+        cbm_breaker *breaker = registry->first;
+
+        registry->first = breaker->following;
+        breaker->following = registry->spare;
+        registry->spare = breaker;
     }
-    while (table) {
-        cbm_registry_table *smaller = table->smaller;
-        free(table);
-        table = smaller;
-    }
-    memset(registry, 0, sizeof(*registry));
+    registry->count = 0;
 }
 
 cbm_breaker *cbm_registry_find(const cbm_registry *registry, const char *name)
@@ -88,6 +94,26 @@ static void grow(cbm_registry *registry, cbm_registry_table *smaller)
     atomic_store_explicit(&registry->table, table, memory_order_release);
 }
 
+/* Whose it was before, it belonged to the same client. */
+static cbm_breaker *new_handle(cbm_registry *registry, cbm_client *client)
+{
+    cbm_breaker *breaker = registry->spare;
+
+    if (breaker) {
+        registry->spare = breaker->following;
+        memset(&breaker->name, 0, sizeof(*breaker) - offsetof(cbm_breaker, name));
+    } else {
+        breaker = calloc(1, sizeof(*breaker));
+        if (!breaker)
+            return NULL;
+        breaker->client = client;
+        atomic_init(&breaker->place, CBM_PLACE_NONE);
+    }
+    atomic_store_explicit(&breaker->slow_ns, INT64_MAX, memory_order_relaxed);
+    breaker->entry = CBM_NO_ENTRY;
+    return breaker;
+}
+
 cbm_breaker *cbm_registry_get(cbm_registry *registry, cbm_client *client, const char *name)
 {
     cbm_breaker *breaker = cbm_registry_find(registry, name);
@@ -100,13 +126,9 @@ cbm_breaker *cbm_registry_get(cbm_registry *registry, cbm_client *client, const 
     table = atomic_load_explicit(&registry->table, memory_order_relaxed);
     if (!table)
         return NULL;
-    breaker = calloc(1, sizeof(*breaker));
+    breaker = new_handle(registry, client);
     if (!breaker)
         return NULL;
-    breaker->client = client;
-    breaker->entry = CBM_NO_ENTRY;
-    atomic_init(&breaker->place, CBM_PLACE_NONE);
-    atomic_init(&breaker->slow_ns, INT64_MAX);
     strcpy(breaker->name, name);
     breaker->following = registry->first;
     registry->first = breaker;

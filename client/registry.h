@@ -1,6 +1,6 @@
 /*
- * The handles of a client by name: a chained hash table. Handles are only added; they live as long as the client, and so do
- * tables that have become too small, so that looking needs no lock.
+ * The handles of a client by name: a chained hash table. Handles are only added, and are never freed, nor are tables that have
+ * become too small, so that looking needs no lock.
  */
 #ifndef CBM_CLIENT_REGISTRY_H
 #define CBM_CLIENT_REGISTRY_H
@@ -20,9 +20,12 @@ typedef struct cbm_registry {
     _Atomic(cbm_registry_table *) table; /* NULL: none yet */
     size_t count;
     cbm_breaker *first; /* all of them, through `following` */
+    cbm_breaker *spare; /* those of the client that had this memory before */
 } cbm_registry;
 
-void cbm_registry_deinit(cbm_registry *registry); /* frees the handles */
+void cbm_registry_clear(cbm_registry *registry); /* its memory is kept for the next client */
+/* No handle knows a place on the board any more. */
+void cbm_registry_leave_board(cbm_registry *registry);
 /* Needs no lock; without it NULL may also mean that the table is growing just now. */
 cbm_breaker *cbm_registry_find(const cbm_registry *registry, const char *name);
 /* The handle of that name, made when there is none. NULL: no memory. */

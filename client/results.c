@@ -6,7 +6,6 @@
 #include "clock.h"
 #include "failure.h"
 #include "policy.h"
-#include "threads.h"
 
 struct cbm_states_result {
     cbm_breaker_state *states;

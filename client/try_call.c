@@ -3,20 +3,13 @@
 #include "breaker.h"
 #include "client.h"
 #include "clock.h"
-#include "failure.h"
+#include "fork.h"
 #include "permit.h"
 #include "structs.h"
-#include "threads.h"
 
 static bool is_in_process(const cbm_client *client)
 {
     return client->backend == &cbm_local_backend;
-}
-
-/* Unlike cbm_enter alone, it costs no ordering where the thread is known. */
-static int enter(cbm_client *client)
-{
-    return cbm_mark(client) ? 0 : cbm_enter(client);
 }
 
 int cbm_call_try_begin(cbm_breaker *breaker, cbm_permit *permit)
@@ -25,11 +18,7 @@ int cbm_call_try_begin(cbm_breaker *breaker, cbm_permit *permit)
 
     if (!breaker || !permit || is_in_process(breaker->client))
         return cbm_call_begin(breaker, permit);
-    answer = enter(breaker->client);
-    if (answer)
-        return answer;
     answer = cbm_board_begin(breaker, permit);
-    cbm_leave(breaker->client);
     if (answer != CBM_BOARD_ASKS)
         return answer;
     *permit = (cbm_permit){0};
@@ -47,13 +36,12 @@ static int64_t duration_of(const cbm_permit *permit, int64_t given_ns)
 {
     if (given_ns)
         return given_ns;
-    return permit->cbm_private_begun_ns ? cbm_clock_ns() - permit->cbm_private_begun_ns : -1;
+    return cbm_permit_is_timed(permit) ? cbm_clock_ns() - permit->cbm_private_begun_ns : -1;
 }
 
 int cbm_call_try_report(cbm_permit *permit, cbm_outcome outcome, const cbm_report_options *given)
 {
     cbm_report_options options;
-    int64_t duration_ns;
     int answer;
 
     if (!permit || permit->cbm_private_kind != CBM_PERMIT_BOARD)
@@ -63,12 +51,7 @@ int cbm_call_try_report(cbm_permit *permit, cbm_outcome outcome, const cbm_repor
     if (outcome != CBM_SUCCESS || permit->cbm_private_process != cbm_process() ||
         !cbm_struct_read(&options, sizeof(options), given) || !is_plain(&options) || options.duration_ns < -1)
         return CBM_WOULD_WAIT; /* whatever is wrong with it, cbm_call_report_with says so */
-    duration_ns = duration_of(permit, options.duration_ns);
-    answer = enter(permit->cbm_private_breaker->client);
-    if (answer)
-        return answer;
-    answer = cbm_board_succeed(permit, duration_ns);
-    cbm_leave(permit->cbm_private_breaker->client);
+    answer = cbm_board_succeed(permit, duration_of(permit, options.duration_ns));
     if (answer == CBM_BOARD_PULLS)
         permit->cbm_private_kind = CBM_PERMIT_PULLS;
     return answer ? CBM_WOULD_WAIT : 0;
