@@ -36,7 +36,7 @@ result() {
 }
 
 readarray -t c_files < <(matching '\.[ch]$')
-readarray -t c_sources < <(matching '^(lib|proto|server|client|bench|demo|tests)/.*\.c$')
+readarray -t c_sources < <(matching '^(lib|proto|server|client|bindings|bench|demo|tests)/.*\.c$')
 readarray -t shell_files < <(matching '\.sh$|^dev$|^\.ci/run$')
 
 # Each version of these judges a little otherwise: those of Debian 12 decide, others only advise.
@@ -62,7 +62,7 @@ check_cppcheck() {
             --inline-suppr --suppress=missingInclude --suppress=missingIncludeSystem --suppress=unknownMacro \
             --suppress=returnImplicitInt --library=scripts/cppcheck.cfg \
             --template='{file}:{line}: {severity}: {message} [{id}]' -j "$(nproc)" -D_GNU_SOURCE -D__linux__ \
-            -Ilib/include -Ilib -Iproto -Iserver -Iclient/include -Iclient -Itests -Itests/e2e "${c_sources[@]}" 2>&1 |
+            -Ilib/include -Ilib -Iproto -Iserver -Iclient/include -Iclient -Ibindings/python/src -Itests -Itests/e2e "${c_sources[@]}" 2>&1 |
             grep -v ': information: ')"
 }
 

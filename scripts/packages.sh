@@ -2,7 +2,8 @@
 # What each command of ./dev needs, and how to get it. Sourced by ./dev.
 #
 # A requirement is a line: package on Debian 12 | package on Debian 13 | probe. The probe says whether it is there, however it
-# came there: command:NAME, header:FILE (below an include directory), fuzzer (clang's run-time libraries).
+# came there: command:NAME, header:FILE (below an include directory), fuzzer (clang's run-time libraries), python-headers,
+# python-module:NAME (of the system's Python).
 
 requirements_of() {
     case $1 in
@@ -37,6 +38,8 @@ LIST
 clang|clang|command:clang
 libclang-rt-14-dev|libclang-rt-dev|fuzzer
 libcriterion-dev|libcriterion-dev|header:criterion/criterion.h
+gunicorn|gunicorn|command:gunicorn
+mypy|mypy|command:mypy
 LIST
         ;;
     fuzz)
@@ -50,6 +53,8 @@ LIST
         cat <<'LIST'
 libhiredis-dev|libhiredis-dev|header:hiredis/hiredis.h
 redis-server|valkey-server|redis
+python3-dev|python3-dev|python-headers
+python3-circuitbreaker|python3-circuitbreaker|python-module:circuitbreaker
 LIST
         ;;
     package)
@@ -58,6 +63,7 @@ scdoc|scdoc|command:scdoc
 lintian|lintian|command:lintian
 dpkg-dev|dpkg-dev|command:dpkg-shlibdeps
 file|file|command:file
+python3-dev|python3-dev|python-headers
 LIST
         ;;
     package-test)
@@ -101,6 +107,8 @@ is_there() {
     command:*) command -v "${1#command:}" >/dev/null ;;
     header:*) header_is_there "${1#header:}" ;;
     fuzzer) fuzzer_runtime_is_there ;;
+    python-headers) compgen -G "/usr/include/python3*/Python.h" >/dev/null ;;
+    python-module:*) /usr/bin/python3 -c "import ${1#python-module:}" 2>/dev/null ;;
     redis) command -v redis-server >/dev/null || command -v valkey-server >/dev/null ;;
     *) false ;;
     esac

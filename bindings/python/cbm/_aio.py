@@ -9,7 +9,8 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Optional
 
 if TYPE_CHECKING:
-    from ._breaker import CircuitBreaker, Permit
+    from ._breaker import CircuitBreaker
+    from ._cbm import Permit
 
 
 async def begin(breaker: CircuitBreaker, correlation_id: Optional[str] = None) -> Permit:
@@ -28,8 +29,13 @@ async def begin(breaker: CircuitBreaker, correlation_id: Optional[str] = None) -
 
 
 def _give_back(answer: asyncio.Future[Permit]) -> None:
-    if not answer.cancelled() and answer.exception() is None:
-        answer.get_loop().run_in_executor(None, answer.result()._finish, asyncio.CancelledError())
+    if answer.cancelled() or answer.exception() is not None:
+        return
+    permit = answer.result()
+    try:
+        answer.get_loop().run_in_executor(None, permit._finish, asyncio.CancelledError())
+    except RuntimeError:  # the loop is ending, and has no threads any more
+        permit._finish(asyncio.CancelledError())
 
 
 async def finish(permit: Permit, raised: Optional[BaseException]) -> None:

@@ -1,7 +1,7 @@
 """Exceptions: what the library's error codes become."""
 from __future__ import annotations
 
-from typing import Dict, Optional, Type
+from typing import Any, Dict, Optional, Tuple, Type
 
 
 class CbmError(Exception):
@@ -15,6 +15,10 @@ class CbmError(Exception):
         self.name = name
         """The breaker it is about, if it is about one."""
 
+    def __reduce__(self) -> Tuple[Any, ...]:
+        # An exception is pickled by its arguments, which would lose the rest on its way from a worker process.
+        return _rebuild, (type(self), str(self), self.__dict__)
+
 
 class RefusedError(CbmError):
     """The call was not made: the circuit is open, or the manager's rate limit is exceeded."""
@@ -24,10 +28,6 @@ class RefusedError(CbmError):
         super().__init__(message or self._sentence(retry_after, name), name=name)
         self.retry_after = retry_after
         """Seconds until a call may be let through; None: not known, or not before somebody enables it."""
-
-    def __reduce__(self) -> object:
-        # An exception is pickled by its arguments, which would lose the rest on its way from a worker process.
-        return _rebuild, (type(self), self.retry_after, self.name, str(self))
 
     def _sentence(self, retry_after: Optional[float], name: Optional[str]) -> str:
         when = "" if retry_after is None else f"; try again in {retry_after:.3g} s"
@@ -150,10 +150,15 @@ def _classes(base: Type[CbmError]) -> Dict[int, Type[CbmError]]:
 
 
 _BY_CODE = _classes(CbmError)
+for _kind in (CbmError, RefusedError, *_BY_CODE.values()):
+    _kind.__module__ = "cbm"  # where users find them; tracebacks and pickles say so
 
 
-def _rebuild(kind: Type[RefusedError], retry_after: Optional[float], name: Optional[str], message: str) -> RefusedError:
-    return kind(retry_after, name=name, message=message)
+def _rebuild(kind: Type[CbmError], message: str, attributes: Dict[str, Any]) -> CbmError:
+    made = kind.__new__(kind)
+    made.args = (message,)
+    made.__dict__.update(attributes)
+    return made
 
 
 def make_error(code: int, error: str, retry_after_ms: int, message: str, name: Optional[str]) -> CbmError:

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import sys
 from types import TracebackType
-from typing import Any, Awaitable, Callable, Dict, Optional, Type, TypeVar, Union
+from typing import Any, Awaitable, Callable, Dict, Optional, Type, TypeVar, Union, overload
 
 from . import _aio, _cbm
 from ._breaker import CircuitBreaker, F
@@ -99,6 +99,12 @@ class CircuitBreakerCore(_cbm.Client):
         result: T = await _aio.call(self._breaker(name), correlation_id, func, args, kwargs)
         return result
 
+    @overload
+    def circuit_breaker(self, name: str, **options: Any) -> CircuitBreaker: ...
+
+    @overload
+    def circuit_breaker(self, name: None = None, **options: Any) -> Callable[[F], F]: ...
+
     def circuit_breaker(self, name: Optional[str] = None, **options: Any) -> Any:
         """A decorator and context manager: CircuitBreaker(self, name, **options), without a message.
 
@@ -153,6 +159,18 @@ def get_circuit_breaker_manager() -> CircuitBreakerCore:
     except Exception:  # it is another gateway, or it is ill
         pass
     return _own_manager()
+
+
+@overload
+def circuit_breaker(name: str, **options: Any) -> CircuitBreaker: ...
+
+
+@overload
+def circuit_breaker(name: None = None, **options: Any) -> Callable[[F], F]: ...
+
+
+@overload
+def circuit_breaker(name: F) -> F: ...
 
 
 def circuit_breaker(name: Union[str, F, None] = None, **options: Any) -> Any:

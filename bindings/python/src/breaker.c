@@ -16,7 +16,6 @@ static int check_usable(breaker_object *self)
 int breaker_find_handle(breaker_object *self)
 {
     client_object *client = self->client;
-    PyThreadState *thread;
     cbm_breaker *handle;
     int error;
 
@@ -24,13 +23,11 @@ int breaker_find_handle(breaker_object *self)
         return -1;
     if (self->handle)
         return 0;
-    thread = client_release(client);
-    error = cbm_get(client->client, text_chars(self->name_bytes), self->has_policy ? &self->policy : NULL, &handle);
-    client_acquire(client, thread);
+    error = cbm_handle(client->client, text_chars(self->name_bytes), self->has_policy ? &self->policy : NULL, &handle);
     if (error)
         return raise_error(self->state, error, 0, self->name);
     self->handle = handle;
-    return client_check(client);
+    return 0;
 }
 
 static int begin(cbm_breaker *handle, const char *correlation_id, cbm_permit *permit)
@@ -55,13 +52,12 @@ int breaker_begin(breaker_object *self, const char *correlation_id, waiting may,
 
     if (check_usable(self) < 0)
         return -1;
-    if (may == MAY_NOT_WAIT && !self->client->in_process)
-        return WOULD_WAIT;
     if (!self->handle && breaker_find_handle(self) < 0)
         return -1;
-    if (self->client->in_process)
-        error = begin(self->handle, correlation_id, permit);
-    else
+    error = cbm_call_try_begin(self->handle, permit);
+    if (error == CBM_WOULD_WAIT && may == MAY_NOT_WAIT)
+        return WOULD_WAIT;
+    if (error == CBM_WOULD_WAIT)
         error = begin_waiting(self, correlation_id, permit);
     if (error)
         return raise_error(self->state, error, cbm_permit_retry_after_ms(permit), self->name);
@@ -73,11 +69,11 @@ int breaker_begin(breaker_object *self, const char *correlation_id, waiting may,
 
 int breaker_report(breaker_object *self, cbm_permit *permit, cbm_outcome outcome, const cbm_report_options *options)
 {
+    int error = cbm_call_try_report(permit, outcome, options);
     PyThreadState *thread;
-    int error;
 
-    if (self->client->in_process)
-        return cbm_call_report_with(permit, outcome, options);
+    if (error != CBM_WOULD_WAIT)
+        return error;
     thread = client_release(self->client);
     error = cbm_call_report_with(permit, outcome, options);
     client_acquire(self->client, thread);
@@ -92,24 +88,42 @@ static int64_t duration_since(int64_t begun_ns)
     return duration_ns > 0 ? duration_ns : 1;
 }
 
+/* A success has nothing to say that would need a message. 0 or WOULD_WAIT. */
+static int finish_success(breaker_object *self, const cbm_report_options *options, waiting may, cbm_permit *permit)
+{
+    if (may == MAY_WAIT) {
+        breaker_report(self, permit, CBM_SUCCESS, options);
+        return 0;
+    }
+    return cbm_call_try_report(permit, CBM_SUCCESS, options) == CBM_WOULD_WAIT ? WOULD_WAIT : 0;
+}
+
+static void finish_raised(breaker_object *self, cbm_report_options *options, cbm_permit *permit, PyObject *raised)
+{
+    verdict found;
+
+    verdict_of(self, raised, &found);
+    options->open_for_ms = found.open_for_ms;
+    options->error_text = text_chars(found.text);
+    if (!self->client->closed) /* what verdict_of called may have closed it */
+        breaker_report(self, permit, found.outcome, options);
+    Py_XDECREF(found.text);
+}
+
 int breaker_finish(breaker_object *self, const char *correlation_id, waiting may, cbm_permit *permit, int64_t begun_ns,
                    PyObject *raised)
 {
     cbm_report_options options = {.size = sizeof(options), .correlation_id = correlation_id};
-    verdict found;
 
     if (self->client->closed)
         return 0;
-    if (may == MAY_NOT_WAIT && !self->client->in_process)
-        return WOULD_WAIT;
     if (begun_ns)
         options.duration_ns = duration_since(begun_ns);
-    verdict_of(self, raised, &found);
-    options.open_for_ms = found.open_for_ms;
-    options.error_text = text_chars(found.text);
-    if (!self->client->closed) /* what verdict_of called may have closed it */
-        breaker_report(self, permit, found.outcome, &options);
-    Py_XDECREF(found.text);
+    if (!raised)
+        return finish_success(self, correlation_id || begun_ns ? &options : NULL, may, permit);
+    if (may == MAY_NOT_WAIT && !self->client->in_process)
+        return WOULD_WAIT;
+    finish_raised(self, &options, permit, raised);
     return 0;
 }
 
@@ -146,7 +160,7 @@ static void refuse_coroutine(PyObject *coroutine)
 }
 
 /* The exception that is set stays set; what reporting it does has none in its way. */
-static void finish_raised(breaker_object *self, const char *correlation_id, cbm_permit *permit, int64_t begun_ns)
+static void finish_error(breaker_object *self, const char *correlation_id, cbm_permit *permit, int64_t begun_ns)
 {
     PyObject *type;
     PyObject *value;
@@ -178,7 +192,7 @@ static PyObject *run(breaker_object *self, PyObject *function, const char *corre
     if (result)
         breaker_finish(self, correlation_id, MAY_WAIT, &permit, begun_ns, NULL);
     else
-        finish_raised(self, correlation_id, &permit, begun_ns);
+        finish_error(self, correlation_id, &permit, begun_ns);
     return result;
 }
 

@@ -115,10 +115,7 @@ static PyObject *text_of(const breaker_object *breaker, PyObject *raised)
 
 void verdict_of(const breaker_object *breaker, PyObject *raised, verdict *found)
 {
-    *found = (verdict){.outcome = CBM_SUCCESS};
-    if (!raised)
-        return;
-    found->outcome = outcome_of(breaker, raised);
+    *found = (verdict){.outcome = outcome_of(breaker, raised)};
     if (found->outcome == CBM_SUCCESS || found->outcome == CBM_IGNORED)
         return;
     found->open_for_ms = open_for_ms(breaker, raised);
