@@ -1,6 +1,6 @@
 /*
- * The pure manager in one process: what begin + report of a success costs by slot and by name, with few breakers and with as
- * many as fit, and what a breaker and its window weigh.
+ * The pure manager in one process: what begin + report of a success costs by slot, with few breakers and with as many as fit, and
+ * what a breaker and its window weigh.
  */
 #include <malloc.h>
 #include <stdio.h>
@@ -9,18 +9,28 @@
 
 #include "cbm_core.h"
 #include "figures.h"
+#include "rounds.h"
 
 #define MANY 65000
 #define FEW 10
-#define CALLS 1000000
-#define ROUNDS 11
+#define CALLS 300000
+#define CALLS_QUICK 1000
 
 typedef struct place {
     uint32_t slot, slot_generation;
 } place;
 
-static place places[MANY];
-static uint32_t order[CALLS];
+/* A manager that lives as long as the benchmark, and where time stands for it. */
+typedef struct subject {
+    cbm_core_manager *manager;
+    int count; /* of its breakers */
+    place places[MANY];
+    uint32_t order[CALLS]; /* in which they are called */
+    int64_t now_ns;
+} subject;
+
+static subject few = {.count = FEW, .now_ns = 1}, many = {.count = MANY, .now_ns = 1};
+static double bytes_of_many; /* a breaker */
 
 static size_t heap_bytes(void)
 {
@@ -37,7 +47,7 @@ static void set_policy(cbm_core_policy_request *request, const char *name, const
         exit(1);
 }
 
-static cbm_core_manager *fill(int count, const cbm_core_policy_request *policy, double *bytes_each)
+static cbm_core_manager *fill(int count, const cbm_core_policy_request *policy, place *places, double *bytes)
 {
     cbm_core_options options = {.no_rate_limit = true};
     cbm_core_manager *manager;
@@ -52,30 +62,32 @@ static cbm_core_manager *fill(int count, const cbm_core_policy_request *policy, 
         snprintf(name, sizeof(name), "dependency-%05d", i);
         if (cbm_core_get(manager, name, policy, 1, result) != 0)
             exit(1);
-        places[i] = (place){result->status.slot, result->status.slot_generation};
+        if (places)
+            places[i] = (place){result->status.slot, result->status.slot_generation};
     }
-    *bytes_each = (double)(heap_bytes() - before) / count;
+    *bytes = (double)(heap_bytes() - before) / count;
     free(result);
     return manager;
 }
 
-static double calls_by_slot(cbm_core_manager *manager, int64_t *now)
+static double call_ns(subject *about, int calls)
 {
     static const cbm_core_report success = {.outcome = CBM_CORE_SUCCESS, .duration_ns = -1};
     cbm_core_decision decision;
     int64_t begun = bench_now_ns();
 
-    for (int i = 0; i < CALLS; i++) {
-        const place *at = &places[order[i]];
-        *now += 100;
-        if (cbm_core_call_begin_at(manager, at->slot, at->slot_generation, NULL, *now, &decision) != 0 ||
-            cbm_core_call_report_at(manager, &decision.permit, &success, *now, NULL) != 0)
+    for (int i = 0; i < calls; i++) {
+        const place *at = &about->places[about->order[i]];
+        about->now_ns += 100;
+        if (cbm_core_call_begin_at(about->manager, at->slot, at->slot_generation, NULL, about->now_ns, &decision) !=
+                0 ||
+            cbm_core_call_report_at(about->manager, &decision.permit, &success, about->now_ns, NULL) != 0)
             exit(1);
     }
-    return (double)(bench_now_ns() - begun) / CALLS;
+    return (double)(bench_now_ns() - begun) / calls;
 }
 
-static void pick_at_random(int count)
+static void pick_at_random(subject *about)
 {
     uint64_t x = 88172645463325252u;
 
@@ -83,22 +95,8 @@ static void pick_at_random(int count)
         x ^= x << 13;
         x ^= x >> 7;
         x ^= x << 17;
-        order[i] = (uint32_t)(x % (uint64_t)count);
+        about->order[i] = (uint32_t)(x % (uint64_t)about->count);
     }
-}
-
-static double measure(int count, double *bytes_each)
-{
-    double figures[ROUNDS];
-    int64_t now = 1;
-    cbm_core_manager *manager = fill(count, NULL, bytes_each);
-
-    pick_at_random(count);
-    calls_by_slot(manager, &now);
-    for (int i = 0; i < ROUNDS; i++)
-        figures[i] = calls_by_slot(manager, &now);
-    cbm_core_manager_free(manager);
-    return bench_median(figures, ROUNDS);
 }
 
 /* A breaker under `failures` with the default threshold: the ring of its failures' times is taken with it, so that none is ever lost. */
@@ -109,7 +107,7 @@ static double bytes_under_failures(void)
 
     set_policy(&policy, "rule", "failures");
     set_policy(&policy, "window_s", "3600");
-    cbm_core_manager_free(fill(1000, &policy, &bytes));
+    cbm_core_manager_free(fill(1000, &policy, NULL, &bytes));
     return bytes;
 }
 
@@ -155,31 +153,40 @@ static double window_bytes(const char *rule, const char *size_field, int size)
     return (bytes[1] - bytes[0]) / (size - size / 2);
 }
 
+static bool measure(const bench_options *options)
+{
+    int calls = options->quick ? CALLS_QUICK : CALLS;
+
+    bench_figure(call_ns(&few, calls), "ns", "core.call.few");
+    bench_figure(call_ns(&many, calls), "ns", "core.call.many");
+    bench_figure(bytes_of_many, "bytes", "core.breaker");
+    bench_figure(bytes_under_failures(), "bytes", "core.breaker_failures");
+    bench_figure(window_bytes("count_window", "window_size", 20000) * 8, "bits", "core.count_window_outcome");
+    bench_figure(window_bytes("time_window", "window_s", 3600), "bytes", "core.time_window_second");
+    return true;
+}
+
+static bool set_up(const bench_options *options)
+{
+    double unused;
+
+    (void)options;
+    few.manager = fill(few.count, NULL, few.places, &unused);
+    many.manager = fill(many.count, NULL, many.places, &bytes_of_many);
+    pick_at_random(&few);
+    pick_at_random(&many);
+    return true;
+}
+
+static void tear_down(void)
+{
+    cbm_core_manager_free(few.manager);
+    cbm_core_manager_free(many.manager);
+}
+
 int main(int argc, char **argv)
 {
-    FILE *json = argc == 3 && strcmp(argv[1], "--json") == 0 ? fopen(argv[2], "w") : NULL;
-    double bytes_few, bytes_many, few, many, bits, second, failures;
+    static const bench_question question = {set_up, measure, tear_down};
 
-    few = measure(FEW, &bytes_few);
-    many = measure(MANY, &bytes_many);
-    bits = window_bytes("count_window", "window_size", 20000) * 8;
-    second = window_bytes("time_window", "window_s", 3600);
-    failures = bytes_under_failures();
-    printf("\nlibcbm-core, begin + report of a success by slot, one thread\n");
-    printf("  %6d breakers  %6.1f ns\n  %6d breakers  %6.1f ns at random (%.2f times)\n", FEW, few, MANY, many,
-           many / few);
-    printf("  a breaker before its first failure: %.0f bytes of heap, name and table included\n", bytes_many);
-    printf("  the same under `failures`, with room for the times of 5: %.0f bytes\n", failures);
-    printf("  more under count_window: %.2f bits an outcome; under time_window: %.1f bytes a second\n", bits, second);
-    bench_json_open(json, "core");
-    bench_json_figure(json, "begin+report, 10 breakers", few, "ns", few, few);
-    bench_json_figure(json, "begin+report, 65000 breakers at random", many, "ns", many, many);
-    bench_json_figure(json, "bytes a breaker", bytes_many, "bytes", bytes_many, bytes_many);
-    bench_json_figure(json, "bytes a breaker, failures", failures, "bytes", failures, failures);
-    bench_json_figure(json, "bits an outcome, count_window", bits, "bits", bits, bits);
-    bench_json_figure(json, "bytes a second, time_window", second, "bytes", second, second);
-    bench_json_close(json);
-    if (json)
-        fclose(json);
-    return 0;
+    return bench_run(argc, argv, &question);
 }

@@ -1,9 +1,9 @@
 #include "figures.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
-
-static int figures_written;
 
 int64_t bench_now_ns(void)
 {
@@ -28,22 +28,12 @@ double bench_median(double *values, size_t count)
     return count % 2 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
 }
 
-void bench_json_open(FILE *json, const char *benchmark)
+void bench_figure(double value, const char *unit, const char *name, ...)
 {
-    figures_written = 0;
-    if (json)
-        fprintf(json, "{\"benchmark\": \"%s\", \"figures\": [", benchmark);
-}
+    va_list arguments;
 
-void bench_json_figure(FILE *json, const char *name, double value, const char *unit, double low, double high)
-{
-    if (json)
-        fprintf(json, "%s\n  {\"name\": \"%s\", \"value\": %.4g, \"unit\": \"%s\", \"low\": %.4g, \"high\": %.4g}",
-                figures_written++ ? "," : "", name, value, unit, low, high);
-}
-
-void bench_json_close(FILE *json)
-{
-    if (json)
-        fprintf(json, "\n]}\n");
+    va_start(arguments, name);
+    vprintf(name, arguments);
+    va_end(arguments);
+    printf(" %.6g %s\n", value, unit);
 }

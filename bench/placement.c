@@ -1,19 +1,23 @@
 #include "placement.h"
 
 #include <dirent.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 static cpu_set_t allowed; /* what this process was started with */
 
+static void ask(void)
+{
+    sched_getaffinity(0, sizeof(allowed), &allowed);
+}
+
 static void learn_allowed(void)
 {
-    static bool known;
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-    if (!known)
-        sched_getaffinity(0, sizeof(allowed), &allowed);
-    known = true;
+    pthread_once(&once, ask);
 }
 
 static cpu_set_t first(void)
@@ -72,4 +76,21 @@ void bench_place_client(bench_placement placement)
 
     if (placement != BENCH_ANYWHERE)
         sched_setaffinity(0, sizeof(set), &set);
+}
+
+void bench_place_worker(int index)
+{
+    cpu_set_t set;
+    int wanted;
+
+    learn_allowed();
+    wanted = index % CPU_COUNT(&allowed);
+    CPU_ZERO(&set);
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        if (CPU_ISSET(cpu, &allowed) && wanted-- == 0) {
+            CPU_SET(cpu, &set);
+            break;
+        }
+    }
+    sched_setaffinity(0, sizeof(set), &set);
 }

@@ -17,5 +17,6 @@ typedef enum bench_placement {
 bool bench_placement_possible(bench_placement placement);      /* BENCH_APART needs two processors */
 void bench_place_server(pid_t pid, bench_placement placement); /* with all its threads */
 void bench_place_client(bench_placement placement);            /* the calling process */
+void bench_place_worker(int index);                            /* the calling thread: each on a processor of its own */
 
 #endif
