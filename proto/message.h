@@ -149,6 +149,8 @@ typedef struct cbm_page_reply {
     cbm_core_stats stats;  /* CBM_REPLY_STATS */
     cbm_user_usage *users; /* owned by the reply; NULL: none, left out */
     size_t user_count;
+    char store[16];            /* of stats: "ok", "failing" or "off"; "": not told, left out */
+    char store_error[160];     /* why it is failing; "": left out */
     cbm_core_status *statuses; /* owned by the reply */
     size_t count;
     bool more;

@@ -178,12 +178,25 @@ static int read_users(const msgpack_object *map, cbm_page_reply *page, cbm_fault
     return error;
 }
 
+static int read_store(const msgpack_object *data, cbm_page_reply *page, cbm_fault *fault)
+{
+    static const cbm_field_row rows[] = {
+        {"store", CBM_TYPE_TEXT, .offset = offsetof(cbm_page_reply, store), .size = sizeof(page->store)},
+        {"store_error", CBM_TYPE_TEXT, .offset = offsetof(cbm_page_reply, store_error),
+         .size = sizeof(page->store_error)},
+    };
+
+    return read_rows(rows, sizeof(rows) / sizeof(*rows), data, page, 0, fault);
+}
+
 static int read_stats(const msgpack_object *data, cbm_page_reply *page, cbm_fault *fault)
 {
     const msgpack_object *breakers = cbm_map_find(data, "breakers"), *users = cbm_map_find(data, "users");
     int error = read_rows(cbm_stats_rows, CBM_STATS_FIELDS, data, &page->stats,
                           CBM_ALL_ROWS(CBM_STATS_MAX_RATE_LIMIT + 1), fault);
 
+    if (!error)
+        error = read_store(data, page, fault);
     if (!error && users)
         error = read_users(users, page, fault);
     if (error)

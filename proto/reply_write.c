@@ -97,10 +97,25 @@ static void write_users(msgpack_packer *packer, const cbm_page_reply *page)
     }
 }
 
+static void write_store(msgpack_packer *packer, const cbm_page_reply *page)
+{
+    if (page->store[0]) {
+        cbm_pack_text(packer, "store");
+        cbm_pack_text(packer, page->store);
+    }
+    if (page->store_error[0]) {
+        cbm_pack_text(packer, "store_error");
+        cbm_pack_text(packer, page->store_error);
+    }
+}
+
 static void write_stats(msgpack_packer *packer, const cbm_page_reply *page)
 {
-    msgpack_pack_map(packer, CBM_STATS_FIELDS + (page->users ? 2 : 1));
+    size_t more = (page->users != NULL) + (page->store[0] != '\0') + (page->store_error[0] != '\0') + (size_t)1;
+
+    msgpack_pack_map(packer, CBM_STATS_FIELDS + more);
     cbm_fields_write(packer, cbm_stats_rows, CBM_STATS_FIELDS, &page->stats, CBM_ALL_ROWS(CBM_STATS_FIELDS));
+    write_store(packer, page);
     if (page->users)
         write_users(packer, page);
     cbm_pack_text(packer, "breakers");

@@ -6,6 +6,7 @@
 
 #include "access.h"
 #include "codec.h"
+#include "engine_store.h"
 #include "error.h"
 #include "log.h"
 #include "text.h"
@@ -190,6 +191,7 @@ static void handle_states(cbm_engine *engine, cbm_caller *caller, const cbm_requ
 static void handle_stats(cbm_engine *engine, cbm_caller *caller, const cbm_request *request, cbm_reply *reply)
 {
     cbm_engine_stats(engine, &reply->data.page.stats);
+    cbm_engine_store_tell(engine, &reply->data.page);
     fill_page(engine, caller, request, reply);
     if (reply->error == 0 && !request->after[0])
         cbm_engine_users(engine, caller, &reply->data.page);
@@ -350,6 +352,21 @@ static int encode(const cbm_reply *reply, bool text, cbm_scratch *scratch)
     return error ? error : cbm_text_from_reply(scratch->reply.data, scratch->reply.size, &scratch->body);
 }
 
+/* The other wording of a reply that tells of something that is being stored. Only reports have one. */
+static bool encode_unstored(cbm_reply *reply, bool text, cbm_scratch *scratch)
+{
+    cbm_buffer stored = scratch->body;
+    int error;
+
+    if (reply->error == 0 && reply->kind == CBM_REPLY_REPORT)
+        reply->data.report.stored = false;
+    scratch->body = scratch->unstored;
+    error = encode(reply, text, scratch);
+    scratch->unstored = scratch->body;
+    scratch->body = stored;
+    return error == 0;
+}
+
 /* Halves a page that does not fit into a reply until it does. */
 static int handle_and_encode(cbm_engine *engine, cbm_caller *caller, cbm_request *request, cbm_reply *reply, bool text,
                              cbm_scratch *scratch)
@@ -422,6 +439,8 @@ bool cbm_dispatch(cbm_engine *engine, cbm_caller *caller, const uint8_t *body, s
         answered = answer_request(engine, caller, &request, text, &reply, scratch);
     else
         answered = answer_failure(fault.error, fault.message, fault.field, text, &reply, scratch);
+    if (answered && caller->ticket && *caller->ticket)
+        answered = encode_unstored(&reply, text, scratch);
     if (debug)
         log_operation(caller, &request, &reply, cbm_clock_ns() - begun_ns);
     cbm_reply_deinit(&reply);

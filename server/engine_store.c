@@ -1,5 +1,7 @@
 #include "engine_store.h"
 
+#include "engine_inner.h"
+
 #include <stdio.h>
 
 #include "error.h"
@@ -135,4 +137,20 @@ void cbm_engine_store_stop(cbm_engine *engine)
 cbm_store *cbm_engine_store(const cbm_engine *engine)
 {
     return engine->store;
+}
+
+cbm_store_waits *cbm_engine_store_waits(const cbm_engine *engine)
+{
+    return cbm_store_waits_of(engine->store);
+}
+
+void cbm_engine_store_tell(const cbm_engine *engine, cbm_page_reply *page)
+{
+    cbm_store_health health = {.failing = false};
+
+    if (engine->store)
+        cbm_store_health_get(engine->store, &health);
+    snprintf(page->store, sizeof page->store, "%s", !engine->store ? "off" : health.failing ? "failing" : "ok");
+    if (health.failing)
+        snprintf(page->store_error, sizeof page->store_error, "%s", health.error[0] ? health.error : "unknown");
 }

@@ -2,7 +2,7 @@
 #ifndef CBM_SERVER_ENGINE_STORE_H
 #define CBM_SERVER_ENGINE_STORE_H
 
-#include "engine_inner.h"
+#include "engine.h"
 #include "store.h"
 
 /*
@@ -14,6 +14,10 @@ int cbm_engine_restore(cbm_engine *engine, cbm_store *store, char *message, size
 void cbm_engine_store_stop(cbm_engine *engine);
 /* NULL: there is none. */
 cbm_store *cbm_engine_store(const cbm_engine *engine);
+/* How the store is, for `stats`. */
+void cbm_engine_store_tell(const cbm_engine *engine, cbm_page_reply *page);
+/* What a caller whose ticket was raised may wait for: then there is a store. */
+cbm_store_waits *cbm_engine_store_waits(const cbm_engine *engine);
 
 /* ---- Under the engine's lock, with or without a store ---- */
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "dispatch.h"
+#include "engine_store.h"
 #include "log.h"
 #include "sp.h"
 
@@ -12,13 +13,15 @@
 #define INPUT_MAX (CBM_SP_PREFIX_SIZE + CBM_SP_BACKTRACE_MAX + CBM_REQUEST_MAX)
 #define ROUND_FRAMES 32                  /* requests of one peer before others have their turn */
 #define ROUND_OUTPUT ((size_t)64 * 1024) /* bytes of replies, likewise */
+#define STORE_TIMEOUT_MS 50              /* a reply waits for the disk no longer */
 #define SEND_TIMEOUT_MS 30000            /* a peer that takes nothing of its replies for so long is dropped */
 
 typedef enum peer_waits_for {
     WAITS_FOR_BYTES,
     WAITS_FOR_ROOM, /* back-pressure: nothing more is read before the peer took its replies */
     WAITS_FOR_TURN,
-    WAITS_FOR_PACE, /* it asked for much, and is not read for a while */
+    WAITS_FOR_STORE, /* its reply tells of something that is being stored */
+    WAITS_FOR_PACE,  /* it asked for much, and is not read for a while */
 } peer_waits_for;
 
 typedef struct cbm_peer {
@@ -39,9 +42,13 @@ typedef struct cbm_peer {
     uint8_t *input; /* `small`, or larger while a frame needs it */
     size_t input_size;
     size_t input_capacity;
-    uint8_t *rest; /* of replies, while it waits for room */
+    uint8_t *rest; /* of replies, while it waits for room, or for the store */
     size_t rest_size;
     size_t rest_sent;
+    uint64_t ticket;    /* of the store: what the last reply tells of; 0: it tells of nothing that is stored at once */
+    size_t stored_at;   /* where that reply stands among the others, in the one wording, ... */
+    size_t unstored_at; /* ... and behind it in the other: one of both is sent */
+    cbm_store_waiter waiter;
     uint8_t small[INPUT_SMALL];
 } cbm_peer;
 
@@ -260,19 +267,29 @@ static peer_step greet(cbm_peer *peer, cbm_scratch *scratch)
     return cbm_buffer_append(&scratch->out, greeting, sizeof greeting) == 0 ? STEP_RECEIVE : STEP_NO_MEMORY;
 }
 
-static bool answer(cbm_peer *peer, const cbm_sp_frame *frame, cbm_scratch *scratch)
+static bool append_reply(const cbm_sp_frame *frame, const cbm_buffer *body, cbm_scratch *scratch)
 {
     uint8_t header[CBM_SP_PREFIX_SIZE + CBM_SP_BACKTRACE_MAX];
     size_t header_size;
 
-    if (!cbm_dispatch(peer->engine, &peer->caller, frame->body, frame->body_size, scratch))
-        return false;
-    header_size = cbm_sp_frame_write(header, frame->backtrace, frame->backtrace_size, scratch->body.size);
+    header_size = cbm_sp_frame_write(header, frame->backtrace, frame->backtrace_size, body->size);
     /* For both: what is in `out` is sent, also when the peer ends, so half a frame must not be in it. */
-    if (cbm_buffer_reserve(&scratch->out, header_size + scratch->body.size) != 0)
+    if (cbm_buffer_reserve(&scratch->out, header_size + body->size) != 0)
         return false;
     cbm_buffer_append(&scratch->out, header, header_size);
-    return cbm_buffer_append(&scratch->out, scratch->body.data, scratch->body.size) == 0;
+    return cbm_buffer_append(&scratch->out, body->data, body->size) == 0;
+}
+
+static bool answer(cbm_peer *peer, const cbm_sp_frame *frame, cbm_scratch *scratch)
+{
+    peer->ticket = 0;
+    if (!cbm_dispatch(peer->engine, &peer->caller, frame->body, frame->body_size, scratch))
+        return false;
+    peer->stored_at = scratch->out.size;
+    if (!append_reply(frame, &scratch->body, scratch))
+        return false;
+    peer->unstored_at = scratch->out.size;
+    return peer->ticket == 0 || append_reply(frame, &scratch->unstored, scratch);
 }
 
 static peer_step serve_frames(cbm_peer *peer, cbm_scratch *scratch, cbm_pace_round *round)
@@ -295,6 +312,8 @@ static peer_step serve_frames(cbm_peer *peer, cbm_scratch *scratch, cbm_pace_rou
         }
         at += frame.size;
         round->requests++;
+        if (peer->ticket)
+            break;
     }
     round->bytes = at + scratch->out.size;
     input_consume(peer, at);
@@ -358,6 +377,44 @@ static void account(cbm_peer *peer, cbm_pace_round *round)
     peer->rest_ms = cbm_quota_round(peer->quota, peer->caller.uid, &peer->pace, round);
 }
 
+/* The wording that came true goes out. */
+static void on_stored(cbm_peer *peer)
+{
+    bool stored = cbm_store_is_committed(cbm_engine_store_waits(peer->engine), peer->ticket);
+
+    if (stored) {
+        peer->rest_size = peer->unstored_at;
+    } else {
+        memmove(peer->rest + peer->stored_at, peer->rest + peer->unstored_at, peer->rest_size - peer->unstored_at);
+        peer->rest_size -= peer->unstored_at - peer->stored_at;
+    }
+    send_rest(peer);
+}
+
+/* What made the next step is still in the input, and is found again. */
+static void await_store(cbm_peer *peer, cbm_scratch *scratch)
+{
+    bool kept = keep_rest(peer, &scratch->out, 0);
+
+    cbm_scratch_trim(scratch);
+    if (!kept) {
+        end(peer, "no memory");
+        return;
+    }
+    peer->waits_for = WAITS_FOR_STORE;
+    if (!cbm_store_wait(cbm_engine_store_waits(peer->engine), &peer->waiter, peer->aio, peer->ticket, STORE_TIMEOUT_MS))
+        on_stored(peer);
+}
+
+static void on_store(cbm_peer *peer, int result)
+{
+    cbm_store_wait_over(cbm_engine_store_waits(peer->engine), &peer->waiter);
+    if (result == 0 || result == NNG_ECANCELED || result == NNG_ETIMEDOUT)
+        on_stored(peer);
+    else
+        end(peer, nng_strerror(result));
+}
+
 static void work(cbm_peer *peer)
 {
     cbm_scratch *scratch = cbm_scratch_get();
@@ -371,7 +428,13 @@ static void work(cbm_peer *peer)
         return;
     }
     cbm_buffer_clear(&scratch->out);
+    peer->ticket = 0;
     step = serve(peer, scratch, &round);
+    if (peer->ticket) {
+        account(peer, &round);
+        await_store(peer, scratch);
+        return;
+    }
     if (scratch->out.size && send_now(peer, &scratch->out, &sent) != 0) {
         end(peer, "closed");
         return;
@@ -437,6 +500,7 @@ static void on_complete(void *argument)
     case WAITS_FOR_BYTES: on_bytes(peer, result); break;
     case WAITS_FOR_ROOM: on_room(peer, result); break;
     case WAITS_FOR_TURN: work(peer); break;
+    case WAITS_FOR_STORE: on_store(peer, result); break;
     case WAITS_FOR_PACE: on_pace(peer, result); break;
     }
 }
@@ -453,6 +517,7 @@ void cbm_peer_start(nng_stream *stream, const cbm_caller *caller, cbm_engine *en
     peer->engine = engine;
     peer->quota = quota;
     peer->caller = *caller;
+    peer->caller.ticket = &peer->ticket;
     peer->stream = stream;
     peer->input = peer->small;
     peer->input_capacity = INPUT_SMALL;

@@ -17,6 +17,7 @@ static void scratch_free(void *memory)
 
     cbm_buffer_deinit(&scratch->out);
     cbm_buffer_deinit(&scratch->body);
+    cbm_buffer_deinit(&scratch->unstored);
     cbm_buffer_deinit(&scratch->request);
     cbm_buffer_deinit(&scratch->reply);
     free(scratch);
@@ -43,6 +44,7 @@ cbm_scratch *cbm_scratch_get(void)
     /* A frame's payload is body and backtrace; `out` ends when it holds one frame of the largest kind beside small ones. */
     cbm_buffer_init(&scratch->out, 2 * CBM_REPLY_MAX);
     cbm_buffer_init(&scratch->body, CBM_REPLY_MAX - CBM_SP_BACKTRACE_MAX);
+    cbm_buffer_init(&scratch->unstored, CBM_REPLY_MAX - CBM_SP_BACKTRACE_MAX);
     cbm_buffer_init(&scratch->request, CBM_REQUEST_MAX);
     cbm_buffer_init(&scratch->reply, CBM_REPLY_MAX - CBM_SP_BACKTRACE_MAX);
     if (pthread_setspecific(key, scratch) != 0) {
@@ -62,6 +64,7 @@ void cbm_scratch_trim(cbm_scratch *scratch)
 {
     trim(&scratch->out);
     trim(&scratch->body);
+    trim(&scratch->unstored);
     trim(&scratch->request);
     trim(&scratch->reply);
 }

@@ -50,6 +50,8 @@ typedef enum cbm_store_db_state {
 
 /* An empty file becomes a new database. In all states but _OPEN it is closed again, and `why` says what was found. */
 cbm_store_db_state cbm_store_db_open(cbm_store_db *db, const char *path, char *why, size_t why_size);
+/* One that nobody writes to, from where nothing can be written; without a log beside it. */
+cbm_store_db_state cbm_store_db_open_to_read(cbm_store_db *db, const char *path, char *why, size_t why_size);
 void cbm_store_db_close(cbm_store_db *db);
 /* Whether a result code says that the file is no sound database. */
 bool cbm_store_db_is_damage(int result);

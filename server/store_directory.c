@@ -127,6 +127,13 @@ int cbm_store_database_make(const cbm_store_directory *directory)
     return 0;
 }
 
+bool cbm_store_log_exists(const cbm_store_directory *directory)
+{
+    struct stat status;
+
+    return stat(directory->wal, &status) == 0 ? status.st_size > 0 : errno != ENOENT;
+}
+
 int cbm_store_log_open(const cbm_store_directory *directory)
 {
     return open(directory->wal, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);

@@ -40,6 +40,7 @@ void cbm_store_directory_close(cbm_store_directory *directory);
 bool cbm_store_database_exists(const cbm_store_directory *directory);
 /* Makes an empty one with mode 0600 when there is none. 0 or an errno. */
 int cbm_store_database_make(const cbm_store_directory *directory);
+bool cbm_store_log_exists(const cbm_store_directory *directory);
 /* The log beside the database, to be synced; -1: it cannot be opened. */
 int cbm_store_log_open(const cbm_store_directory *directory);
 /* Renames the database; `moved` is the new path. 0 or an errno. It must not be open. */

@@ -57,10 +57,14 @@ cbm_store_error cbm_store_open_database(cbm_store *store, char *message, size_t 
 {
     const char *path = store->directory.database;
     char why[WHY_MAX] = "";
+    cbm_store_db_state state;
 
     if (!cbm_store_database_exists(&store->directory))
         return open_new(store, message, message_size);
-    switch (cbm_store_db_open(&store->db, path, why, sizeof why)) {
+    state = cbm_store_db_open(&store->db, path, why, sizeof why);
+    if (state == CBM_STORE_DB_FAILED && !cbm_store_log_exists(&store->directory))
+        state = cbm_store_db_open_to_read(&store->db, path, why, sizeof why); /* it may be that no log can be made */
+    switch (state) {
     case CBM_STORE_DB_OPEN: return CBM_STORE_OK;
     case CBM_STORE_DB_DAMAGED: return cbm_store_replace_database(store, why, message, message_size);
     case CBM_STORE_DB_NEWER:

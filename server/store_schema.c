@@ -1,4 +1,5 @@
 /* The database opened: whether it is ours, of a version that is understood, and sound; and made when there is none. */
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -229,14 +230,13 @@ static cbm_store_db_state judge(cbm_store_db *db, char *why, size_t why_size)
     return sound ? CBM_STORE_DB_OPEN : CBM_STORE_DB_DAMAGED;
 }
 
-cbm_store_db_state cbm_store_db_open(cbm_store_db *db, const char *path, char *why, size_t why_size)
+static cbm_store_db_state open_as(cbm_store_db *db, const char *name, int flags, char *why, size_t why_size)
 {
     cbm_store_db_state state;
     int result;
 
     *db = (cbm_store_db){0};
-    result =
-        sqlite3_open_v2(path, &db->sqlite, SQLITE_OPEN_READWRITE | SQLITE_OPEN_FULLMUTEX | SQLITE_OPEN_NOFOLLOW, NULL);
+    result = sqlite3_open_v2(name, &db->sqlite, flags | SQLITE_OPEN_FULLMUTEX | SQLITE_OPEN_NOFOLLOW, NULL);
     if (!db->sqlite) {
         snprintf(why, why_size, "there is no memory for it");
         return CBM_STORE_DB_FAILED;
@@ -253,6 +253,29 @@ cbm_store_db_state cbm_store_db_open(cbm_store_db *db, const char *path, char *w
     else
         cbm_store_db_close(db);
     return state;
+}
+
+cbm_store_db_state cbm_store_db_open(cbm_store_db *db, const char *path, char *why, size_t why_size)
+{
+    return open_as(db, path, SQLITE_OPEN_READWRITE, why, why_size);
+}
+
+/* As SQLite's URIs have it. */
+static void write_uri(const char *path, char *uri, size_t size)
+{
+    size_t length = (size_t)snprintf(uri, size, "file:");
+
+    for (; *path && length + 32 < size; path++)
+        length += (size_t)snprintf(uri + length, size - length, strchr("%?#", *path) ? "%%%02x" : "%c", *path);
+    snprintf(uri + length, size - length, "?immutable=1");
+}
+
+cbm_store_db_state cbm_store_db_open_to_read(cbm_store_db *db, const char *path, char *why, size_t why_size)
+{
+    char uri[3 * PATH_MAX + 32];
+
+    write_uri(path, uri, sizeof uri);
+    return open_as(db, uri, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, why, why_size);
 }
 
 void cbm_store_db_close(cbm_store_db *db)
