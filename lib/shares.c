@@ -6,13 +6,16 @@
 #include <string.h>
 
 #define NONE UINT32_MAX
+#define US (CBM_CORE_NS_PER_MS / 1000)
+#define SLICES 8 /* of a window: asking is counted by them */
 
 struct core_share {
     uint64_t key;
     uint32_t user;  /* NONE: this is one */
     uint32_t count; /* operations in the window */
-    uint32_t asked; /* in this whole window of the clock, and in the one before */
-    uint32_t asked_before;
+    uint32_t asked; /* in the slice under way and a whole window before it */
+    uint32_t asked_in[SLICES + 1];
+    int64_t since_ns;          /* when it began to ask */
     uint32_t first_connection; /* of a user */
     uint32_t active_connections;
     uint32_t previous, next; /* users, or connections of the same user; unused: only next */
@@ -151,41 +154,45 @@ static void forget(core_shares *shares, uint32_t in_window)
     }
 }
 
-/* Goes for good when nothing is left of it; else its asking is that of the window before, if that was the last one. */
-static void turn_page(core_shares *shares, uint32_t at, bool next_window)
+/* Forgets what was asked in `slices` that are over by now. Goes for good when nothing is left of it. */
+static void turn_page(core_shares *shares, uint32_t at, int64_t slices)
 {
     core_share *share = &shares->all[at];
-    bool was_active = share->asked + share->asked_before > 0;
+    bool was_active = share->asked > 0;
 
-    share->asked_before = next_window ? share->asked : 0;
-    share->asked = 0;
-    if (was_active && share->asked_before == 0) {
+    for (int64_t i = 1; i <= slices; i++) {
+        uint32_t *oldest = &share->asked_in[(shares->slice + i) % (SLICES + 1)];
+
+        share->asked -= *oldest;
+        *oldest = 0;
+    }
+    if (was_active && share->asked == 0) {
         --*active_siblings(shares, share->user);
     }
-    if (share->asked_before == 0 && share->count == 0 && share->first_connection == NONE) {
+    if (share->asked == 0 && share->count == 0 && share->first_connection == NONE) {
         remove_share(shares, at);
     }
 }
 
 static void turn_pages(core_shares *shares, int64_t now_ns)
 {
-    int64_t window = now_ns / shares->window_ns;
-    bool next_window = window == shares->window + 1;
+    int64_t slice = now_ns / (shares->window_ns / SLICES);
+    int64_t passed = slice - shares->slice > SLICES ? SLICES + 1 : slice - shares->slice;
     uint32_t next_user;
     uint32_t next;
 
-    if (window == shares->window) {
+    if (passed <= 0) {
         return;
     }
-    shares->window = window;
     for (uint32_t user = shares->first_user; user != NONE; user = next_user) {
         next_user = shares->all[user].next;
         for (uint32_t at = shares->all[user].first_connection; at != NONE; at = next) {
             next = shares->all[at].next;
-            turn_page(shares, at, next_window);
+            turn_page(shares, at, passed);
         }
-        turn_page(shares, user, next_window);
+        turn_page(shares, user, passed);
     }
+    shares->slice = slice;
 }
 
 /* ---- Shares --------------------------------------------------------------------------------------------------------- */
@@ -197,6 +204,19 @@ static uint32_t share_of(uint32_t all, uint32_t active)
     return share == 0 ? 1 : share;
 }
 
+/* How much of a share it wants; of who asks for less than a window, what it will have asked for then if it goes on so. */
+static uint32_t wanted(const core_shares *shares, const core_share *share, uint32_t all)
+{
+    int64_t slice_ns = shares->window_ns / SLICES;
+    int64_t for_ns = shares->now_ns - share->since_ns;
+    int64_t asked = share->asked;
+
+    if (for_ns < shares->window_ns) {
+        asked = asked * (shares->window_ns / US) / ((for_ns < slice_ns ? slice_ns : for_ns) / US);
+    }
+    return asked < all ? (uint32_t)asked : all;
+}
+
 /* What the others may still want of their shares. */
 static uint32_t kept_for_others(core_shares *shares, uint32_t at, uint32_t share)
 {
@@ -204,11 +224,10 @@ static uint32_t kept_for_others(core_shares *shares, uint32_t at, uint32_t share
 
     for (uint32_t other = *siblings(shares, shares->all[at].user); other != NONE; other = shares->all[other].next) {
         const core_share *they = &shares->all[other];
-        uint32_t wanted = they->asked > they->asked_before ? they->asked : they->asked_before;
+        uint32_t theirs = wanted(shares, they, share);
 
-        wanted = wanted < share ? wanted : share;
-        if (other != at && wanted > they->count) {
-            kept += wanted - they->count;
+        if (other != at && theirs > they->count) {
+            kept += theirs - they->count;
         }
     }
     return kept;
@@ -232,11 +251,13 @@ static void count_asking(core_shares *shares, uint32_t at)
 {
     core_share *share = &shares->all[at];
 
-    if (share->asked + share->asked_before == 0) {
+    if (share->asked == 0) {
         ++*active_siblings(shares, share->user);
+        share->since_ns = shares->now_ns;
     }
-    if (share->asked < shares->maximum) { /* more does not matter */
+    if (share->asked < 2 * shares->maximum) { /* more does not matter */
         share->asked++;
+        share->asked_in[shares->slice % (SLICES + 1)]++;
     }
 }
 
@@ -267,6 +288,7 @@ bool core_shares_ask(core_shares *shares, uint64_t user, uint64_t connection, ui
     }
     forget(shares, in_window);
     turn_pages(shares, now_ns);
+    shares->now_ns = now_ns;
     whose = find_or_add(shares, user, NONE);
     if (whose == NONE) {
         return true;

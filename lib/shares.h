@@ -1,7 +1,7 @@
 /*
  * Fair shares of the limiter. Who is alone may use all of it. As soon as others ask, each user has an equal share, and within
  * it each of the user's connections, of at least one operation a window; what somebody leaves of a share goes to whoever
- * asks. How much somebody asks for is seen over the window before, so shares are right within one window.
+ * asks. How much somebody asks for is seen over the last window, so shares are right within one window.
  */
 #ifndef CORE_SHARES_H
 #define CORE_SHARES_H
@@ -26,7 +26,8 @@ typedef struct core_shares {
     uint32_t count;
 
     int64_t window_ns;
-    int64_t window;  /* asking is counted by whole windows of the clock */
+    int64_t now_ns;
+    int64_t slice;   /* of time, under way */
     uint32_t asking; /* whoever asked last */
 } core_shares;
 

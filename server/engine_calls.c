@@ -99,7 +99,7 @@ int cbm_engine_call_report(cbm_engine *engine, const cbm_caller *caller, const c
     } else {
         error = apply_report(engine, message, &permit, now_ns, state);
         if (error == 0 && message->has_client)
-            cbm_replay_mark(&engine->replay, message->client, message->sequence);
+            cbm_replay_mark(&engine->replay, caller->uid, message->client, message->sequence);
         if (error == 0)
             cbm_engine_store_mark_name(engine, message->name);
     }

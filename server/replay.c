@@ -12,18 +12,20 @@ struct cbm_replay_client {
     uint8_t id[CBM_ID_SIZE];
     uint64_t highest;
     uint64_t applied[WORDS]; /* bit `sequence` modulo the window */
+    uint32_t user;
     uint32_t next_in_bucket;
-    uint32_t newer, older;
+    uint32_t newer, older; /* of the same user */
 };
 
 int cbm_replay_init(cbm_replay *replay, uint32_t capacity, const uint64_t key[2])
 {
-    *replay = (cbm_replay){.capacity = capacity, .newest = NONE, .oldest = NONE};
+    *replay = (cbm_replay){.capacity = capacity};
     replay->key[0] = key[0];
     replay->key[1] = key[1];
     replay->clients = calloc(capacity, sizeof *replay->clients);
     replay->buckets = malloc(capacity * sizeof *replay->buckets);
-    if (!replay->clients || !replay->buckets) {
+    replay->users = calloc(CBM_REPLAY_USERS, sizeof *replay->users);
+    if (!replay->clients || !replay->buckets || !replay->users) {
         cbm_replay_deinit(replay);
         return CBM_PROTO_E_NOMEM;
     }
@@ -35,6 +37,7 @@ void cbm_replay_deinit(cbm_replay *replay)
 {
     free(replay->clients);
     free(replay->buckets);
+    free(replay->users);
     *replay = (cbm_replay){0};
 }
 
@@ -66,28 +69,63 @@ static uint32_t find(const cbm_replay *replay, const uint8_t id[CBM_ID_SIZE], ui
 static void list_remove(cbm_replay *replay, uint32_t at)
 {
     cbm_replay_client *client = &replay->clients[at];
+    cbm_replay_user *user = &replay->users[client->user];
 
     if (client->newer == NONE)
-        replay->newest = client->older;
+        user->newest = client->older;
     else
         replay->clients[client->newer].older = client->older;
     if (client->older == NONE)
-        replay->oldest = client->newer;
+        user->oldest = client->newer;
     else
         replay->clients[client->older].newer = client->newer;
+    user->count--;
 }
 
 static void list_put_newest(cbm_replay *replay, uint32_t at)
 {
     cbm_replay_client *client = &replay->clients[at];
+    cbm_replay_user *user = &replay->users[client->user];
 
+    if (user->count++ == 0)
+        user->newest = user->oldest = NONE;
     client->newer = NONE;
-    client->older = replay->newest;
-    if (replay->newest == NONE)
-        replay->oldest = at;
+    client->older = user->newest;
+    if (user->newest == NONE)
+        user->oldest = at;
     else
-        replay->clients[replay->newest].newer = at;
-    replay->newest = at;
+        replay->clients[user->newest].newer = at;
+    user->newest = at;
+}
+
+/* ---- Users ------------------------------------------------------------------------------------------------------ */
+
+static uint32_t find_user(cbm_replay *replay, uint64_t uid)
+{
+    uint32_t found = CBM_REPLAY_USERS - 1;
+
+    for (uint32_t i = CBM_REPLAY_USERS; i-- > 0;) {
+        if (replay->users[i].count && replay->users[i].uid == uid)
+            return i;
+        if (!replay->users[i].count)
+            found = i;
+    }
+    if (!replay->users[found].count)
+        replay->users[found].uid = uid;
+    return found;
+}
+
+/* Itself, when it has its share already; else whoever has most. */
+static uint32_t user_to_make_room(const cbm_replay *replay, uint32_t user)
+{
+    uint32_t most = user, users = replay->users[user].count == 0;
+
+    for (uint32_t i = 0; i < CBM_REPLAY_USERS; i++) {
+        users += replay->users[i].count > 0;
+        if (replay->users[i].count > replay->users[most].count)
+            most = i;
+    }
+    return replay->users[user].count && replay->users[user].count >= replay->capacity / users ? user : most;
 }
 
 static void bucket_remove(cbm_replay *replay, uint32_t at)
@@ -99,20 +137,20 @@ static void bucket_remove(cbm_replay *replay, uint32_t at)
     *link = replay->clients[at].next_in_bucket;
 }
 
-static uint32_t add(cbm_replay *replay, const uint8_t id[CBM_ID_SIZE], uint32_t bucket)
+static uint32_t add(cbm_replay *replay, uint64_t uid, const uint8_t id[CBM_ID_SIZE], uint32_t bucket)
 {
-    uint32_t at;
+    uint32_t user = find_user(replay, uid), at;
     cbm_replay_client *client;
 
     if (replay->used < replay->capacity) {
         at = replay->used++;
     } else {
-        at = replay->oldest;
+        at = replay->users[user_to_make_room(replay, user)].oldest;
         list_remove(replay, at);
         bucket_remove(replay, at);
     }
     client = &replay->clients[at];
-    *client = (cbm_replay_client){.next_in_bucket = replay->buckets[bucket]};
+    *client = (cbm_replay_client){.user = user, .next_in_bucket = replay->buckets[bucket]};
     memcpy(client->id, id, CBM_ID_SIZE);
     replay->buckets[bucket] = at;
     list_put_newest(replay, at);
@@ -155,14 +193,14 @@ static void advance(cbm_replay_client *client, uint64_t sequence)
     client->highest = sequence;
 }
 
-void cbm_replay_mark(cbm_replay *replay, const uint8_t id[CBM_ID_SIZE], uint64_t sequence)
+void cbm_replay_mark(cbm_replay *replay, uint64_t uid, const uint8_t id[CBM_ID_SIZE], uint64_t sequence)
 {
     uint32_t bucket = bucket_of(replay, id);
     uint32_t at = find(replay, id, bucket);
     cbm_replay_client *client;
 
     if (at == NONE) {
-        at = add(replay, id, bucket);
+        at = add(replay, uid, id, bucket);
     } else {
         list_remove(replay, at);
         list_put_newest(replay, at);

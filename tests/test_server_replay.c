@@ -35,7 +35,7 @@ static void mark(cbm_replay *replay, uint32_t client, uint64_t sequence)
     uint8_t id[CBM_ID_SIZE];
 
     id_of(id, client);
-    cbm_replay_mark(replay, id, sequence);
+    cbm_replay_mark(replay, 1000, id, sequence);
 }
 
 Test(server_replay, a_report_is_new_once)
@@ -126,5 +126,59 @@ Test(server_replay, a_flood_of_clients_takes_no_more_memory_and_leaves_the_newes
     cr_assert_eq(replay.used, 256);
     for (uint32_t client = 0; client < 100000; client++)
         cr_assert_eq(seen(&replay, client, client + 1), client >= 100000 - 256, "%u", client);
+    cbm_replay_deinit(&replay);
+}
+
+static void mark_of(cbm_replay *replay, uint64_t uid, uint32_t client)
+{
+    uint8_t id[CBM_ID_SIZE] = {0};
+
+    memcpy(id, &client, sizeof client);
+    cbm_replay_mark(replay, uid, id, 1);
+}
+
+Test(server_replay, no_user_makes_others_be_forgotten_who_have_less_than_their_share)
+{
+    cbm_replay replay = new_replay(256);
+
+    for (uint32_t client = 0; client < 100; client++)
+        mark_of(&replay, 1000, client);
+    for (uint32_t client = 1000; client < 5000; client++)
+        mark_of(&replay, 2000, client);
+    for (uint32_t client = 0; client < 100; client++)
+        cr_assert(seen(&replay, client, 1), "%u", client);
+    for (uint32_t client = 5000 - 156; client < 5000; client++)
+        cr_assert(seen(&replay, client, 1), "%u", client);
+    cbm_replay_deinit(&replay);
+}
+
+Test(server_replay, who_has_more_than_a_share_makes_room_for_who_comes_next)
+{
+    cbm_replay replay = new_replay(256);
+
+    for (uint32_t client = 0; client < 256; client++)
+        mark_of(&replay, 1000, client);
+    for (uint32_t client = 1000; client < 1128; client++)
+        mark_of(&replay, 2000, client);
+    for (uint32_t client = 0; client < 128; client++)
+        cr_assert_not(seen(&replay, client, 1), "%u", client);
+    for (uint32_t client = 128; client < 256; client++)
+        cr_assert(seen(&replay, client, 1), "%u", client);
+    for (uint32_t client = 1000; client < 1128; client++)
+        cr_assert(seen(&replay, client, 1), "%u", client);
+    cbm_replay_deinit(&replay);
+}
+
+Test(server_replay, more_users_than_it_tells_apart_are_remembered_all_the_same)
+{
+    cbm_replay replay = new_replay(1024);
+
+    for (uint32_t client = 0; client < 1024; client++)
+        mark_of(&replay, client, client);
+    for (uint32_t client = 0; client < 1024; client++)
+        cr_assert(seen(&replay, client, 1), "%u", client);
+    for (uint32_t client = 1024; client < 4096; client++)
+        mark_of(&replay, client, client);
+    cr_assert(seen(&replay, 4095, 1));
     cbm_replay_deinit(&replay);
 }
