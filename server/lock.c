@@ -53,8 +53,7 @@ static bool somebody_listens(const char *path)
     return listens;
 }
 
-/* Under the lock: what stands at the socket's path is left over, or not ours to touch. */
-static bool remove_stale(const char *path, char *message, size_t size)
+bool cbm_lock_remove_stale(const char *path, char *message, size_t size)
 {
     struct stat file;
 
@@ -93,7 +92,7 @@ bool cbm_lock_acquire(cbm_lock *lock, const cbm_address *address, char *message,
             snprintf(message, message_size, "cannot lock %s: %s", lock->path, strerror(errno));
         return false;
     }
-    if (remove_stale(address->path, message, message_size))
+    if (cbm_lock_remove_stale(address->path, message, message_size))
         return true;
     cbm_lock_release(lock);
     return false;

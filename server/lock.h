@@ -17,6 +17,11 @@ typedef struct cbm_lock {
 
 /* False: not ours, nothing was disturbed, and `message` says why. */
 bool cbm_lock_acquire(cbm_lock *lock, const cbm_address *address, char *message, size_t message_size);
+/*
+ * Under the lock: what stands at a socket's path is left over and is removed, or is not ours to touch; then false, and `message`
+ * says what it is.
+ */
+bool cbm_lock_remove_stale(const char *path, char *message, size_t message_size);
 /* The socket file must be gone by now. */
 void cbm_lock_release(cbm_lock *lock);
 
