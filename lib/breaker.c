@@ -241,11 +241,24 @@ void core_breaker_report(core_shared *shared, core_breaker *breaker, const cbm_c
     }
 }
 
+/* The first success that is evaluated sees the highest rates, each further one only lowers them: how many there are up to it. */
+static uint64_t successes_to_evaluate(core_breaker *breaker, int64_t at_ns)
+{
+    const cbm_core_policy *policy = core_breaker_policy(breaker);
+    core_window_totals totals;
+
+    if (!core_rule_totals(&breaker->rule, policy, at_ns, &totals) || totals.calls >= policy->minimum_calls) {
+        return 1;
+    }
+    return policy->minimum_calls - totals.calls;
+}
+
 void core_breaker_successes(core_shared *shared, core_breaker *breaker, uint32_t epoch, uint64_t times, int64_t at_ns,
                             int64_t now_ns)
 {
     const cbm_core_policy *policy = core_breaker_policy(breaker);
     bool second_over = at_ns / CBM_CORE_NS_PER_S < now_ns / CBM_CORE_NS_PER_S;
+    uint64_t first;
 
     if (times == 0) {
         return;
@@ -260,11 +273,16 @@ void core_breaker_successes(core_shared *shared, core_breaker *breaker, uint32_t
         return;
     }
     at_ns = core_time_max(at_ns, breaker->rest->state_since_ns);
-    core_rule_record_successes(&breaker->rule, policy, times, at_ns);
+    first = successes_to_evaluate(breaker, at_ns);
+    first = first < times ? first : times;
+    core_rule_record_successes(&breaker->rule, policy, first, at_ns);
     /* What a time window held when they happened may have left it since: then they decide nothing any more. */
-    if ((policy->rule == CBM_CORE_RULE_TIME_WINDOW && second_over) || !evaluate(shared, breaker, false, at_ns)) {
-        core_breaker_schedule(shared, breaker, at_ns);
+    if (!(policy->rule == CBM_CORE_RULE_TIME_WINDOW && second_over) && evaluate(shared, breaker, false, at_ns)) {
+        breaker->rest->counters.late += times - first;
+        return;
     }
+    core_rule_record_successes(&breaker->rule, policy, times - first, at_ns);
+    core_breaker_schedule(shared, breaker, at_ns);
 }
 
 bool core_breaker_successes_decide(core_breaker *breaker, int64_t now_ns)

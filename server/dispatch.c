@@ -78,7 +78,13 @@ static void finish_status(cbm_reply *reply, int error)
 static void handle_get(cbm_engine *engine, cbm_caller *caller, const cbm_request *request, cbm_reply *reply)
 {
     cbm_core_get_result result = {.bad_field = -1};
-    int error = cbm_engine_get(engine, caller, request->name, &request->policy, &result);
+    bool claims = (request->given & CBM_FIELD(LEDGER)) != 0;
+    cbm_ledger_claim claim = {
+        .ledger = request->ledger,
+        .wanted = request->given & CBM_FIELD(ENTRY) ? (int64_t)request->entry : -1,
+        .entry = -1,
+    };
+    int error = cbm_engine_get(engine, caller, request->name, &request->policy, claims ? &claim : NULL, &result);
 
     if (error) {
         fail_policy(reply, error, result.bad_field);
@@ -89,7 +95,7 @@ static void handle_get(cbm_engine *engine, cbm_caller *caller, const cbm_request
         .created = result.created,
         .policy_source = result.policy_source,
         .differs = result.differing,
-        .entry = -1,
+        .entry = claim.entry,
     };
 }
 
@@ -190,6 +196,8 @@ static void handle_states(cbm_engine *engine, cbm_caller *caller, const cbm_requ
 
 static void handle_stats(cbm_engine *engine, cbm_caller *caller, const cbm_request *request, cbm_reply *reply)
 {
+    if (!request->after[0]) /* on the first page, that tells of the manager, nothing is left out */
+        cbm_engine_pull_ledgers(engine);
     cbm_engine_stats(engine, &reply->data.page.stats);
     cbm_engine_store_tell(engine, &reply->data.page);
     fill_page(engine, caller, request, reply);
@@ -278,27 +286,25 @@ static void handle_reload(cbm_engine *engine, cbm_caller *caller, const cbm_requ
                        "there is nothing to read again: cbmd was started without --config");
 }
 
-/* ---- Shared memory: this broker has none to share, and says so ------------------------------------------------------- */
+/* ---- Shared memory ---------------------------------------------------------------------------------------------- */
 
 static void handle_attach(cbm_engine *engine, cbm_caller *caller, const cbm_request *request, cbm_reply *reply)
 {
-    (void)engine, (void)caller, (void)request;
-    fail(reply, CBM_PROTO_E_UNSUPPORTED);
+    (void)request;
+    finish_status(reply, cbm_engine_attach(engine, caller, reply->data.attach.token, &reply->data.attach.now_ns));
 }
 
 static void handle_detach(cbm_engine *engine, cbm_caller *caller, const cbm_request *request, cbm_reply *reply)
 {
-    (void)engine, (void)caller, (void)request;
-    cbm_reply_fail(reply, CBM_PROTO_E_NOT_FOUND, "there is no such ledger");
+    int error = cbm_engine_detach(engine, caller, request->ledger);
+
+    if (error)
+        cbm_reply_fail(reply, error, "there is no such ledger");
 }
 
-/* Nobody holds a ledger, so all that there is to read has been read, if there is the breaker. */
 static void handle_pull(cbm_engine *engine, cbm_caller *caller, const cbm_request *request, cbm_reply *reply)
 {
-    cbm_core_status status;
-
-    (void)caller;
-    finish_status(reply, cbm_engine_state_of(engine, request->name, &status));
+    finish_status(reply, cbm_engine_pull(engine, caller, request->name));
 }
 
 /* ---- From bytes to bytes ---------------------------------------------------------------------------------------- */

@@ -11,7 +11,8 @@
 #include "log.h"
 
 #define REPLAY_CLIENTS 16384
-#define TICK_SLICE 64
+#define RUNNING_NS INT64_MIN /* the timer's callback runs, and arms it when it is done */
+#define GIVE_WAY_NS 50000
 #define TIMER_MAX_MS 3600000 /* NNG's durations are 32 bits of milliseconds: far deadlines are looked at again */
 
 int64_t cbm_clock_ns(void)
@@ -26,6 +27,7 @@ static void on_event(void *context, const cbm_core_event *event)
 {
     cbm_engine *engine = context;
 
+    cbm_shared_event(&engine->shared, event);
     cbm_accounts_note(&engine->accounts, engine->caller, event);
     if (engine->restoring)
         return;
@@ -54,7 +56,8 @@ int64_t cbm_engine_enter(cbm_engine *engine, const cbm_caller *caller)
     pthread_mutex_lock(&engine->lock);
     engine->caller = caller;
     cbm_core_on_behalf(engine->manager, caller ? caller->uid : CBM_NOBODY, caller ? caller->connection : 0);
-    return cbm_clock_ns();
+    engine->now_ns = cbm_clock_ns();
+    return engine->now_ns;
 }
 
 static void arm_timer(cbm_engine *engine, int64_t deadline_ns)
@@ -68,8 +71,13 @@ static void arm_timer(cbm_engine *engine, int64_t deadline_ns)
 /* The timer's own callback arms it anew, so one that runs needs only to be cut short. */
 void cbm_engine_leave(cbm_engine *engine)
 {
-    int64_t deadline_ns = cbm_core_next_deadline(engine->manager);
+    const cbm_ledger **unmapped;
+    uint32_t unmapped_count;
+    int64_t deadline_ns;
 
+    cbm_engine_publish(engine);
+    cbm_shared_take_unmapped(&engine->shared, &unmapped, &unmapped_count);
+    deadline_ns = cbm_engine_next_deadline(engine);
     engine->caller = NULL;
     if (deadline_ns < engine->timer_ns && !engine->stopping) {
         if (engine->timer_ns == CBM_CORE_NEVER_NS) {
@@ -80,26 +88,28 @@ void cbm_engine_leave(cbm_engine *engine)
         }
     }
     pthread_mutex_unlock(&engine->lock);
+    cbm_engine_unmap(unmapped, unmapped_count);
     cbm_log_flush();
+}
+
+void cbm_engine_give_way(void)
+{
+    nanosleep(&(struct timespec){.tv_nsec = GIVE_WAY_NS}, NULL);
 }
 
 static void on_timer(void *argument)
 {
     cbm_engine *engine = argument;
-    int64_t deadline_ns;
     bool more;
 
     do {
-        pthread_mutex_lock(&engine->lock);
-        more = !engine->stopping && cbm_core_tick(engine->manager, cbm_clock_ns(), TICK_SLICE);
-        if (!more) {
-            deadline_ns = engine->stopping ? CBM_CORE_NEVER_NS : cbm_core_next_deadline(engine->manager);
-            engine->timer_ns = CBM_CORE_NEVER_NS;
-            if (deadline_ns != CBM_CORE_NEVER_NS)
-                arm_timer(engine, deadline_ns);
-        }
-        pthread_mutex_unlock(&engine->lock);
-        cbm_log_flush();
+        int64_t now_ns = cbm_engine_enter(engine, NULL);
+
+        more = !engine->stopping && cbm_engine_tick(engine, now_ns);
+        engine->timer_ns = more ? RUNNING_NS : CBM_CORE_NEVER_NS;
+        cbm_engine_leave(engine);
+        if (more)
+            cbm_engine_give_way();
     } while (more);
 }
 
@@ -135,6 +145,7 @@ static int engine_init(cbm_engine *engine, const cbm_engine_options *options, co
     if ((error = cbm_event_log_init(&engine->events, options->max_breakers)) != 0 ||
         (error = cbm_accounts_init(&engine->accounts, options->quota, options->max_breakers)) != 0 ||
         (error = cbm_replay_init(&engine->replay, REPLAY_CLIENTS, start->replay_key)) != 0 ||
+        (error = cbm_shared_init(&engine->shared, options, engine->incarnation)) != 0 ||
         (error = cbm_core_manager_new(&engine->manager, &core)) != 0)
         return error;
     return nng_aio_alloc(&engine->timer, on_timer, engine) == 0 ? 0 : CBM_PROTO_E_NOMEM;
@@ -175,6 +186,7 @@ void cbm_engine_free(cbm_engine *engine)
     nng_aio_stop(engine->timer);
     nng_aio_free(engine->timer);
     cbm_core_manager_free(engine->manager);
+    cbm_shared_deinit(&engine->shared);
     cbm_config_free(engine->config);
     cbm_replay_deinit(&engine->replay);
     cbm_event_log_deinit(&engine->events);
@@ -217,6 +229,8 @@ void cbm_engine_caller_gone(cbm_engine *engine, const cbm_caller *caller)
 {
     int64_t now_ns = cbm_engine_enter(engine, NULL);
 
-    cbm_core_holder_gone(engine->manager, caller->holder, now_ns);
+    cbm_engine_end_nameless(engine, caller->connection);
+    if (caller->connection)
+        cbm_core_holder_gone(engine->manager, caller->connection, now_ns);
     cbm_engine_leave(engine);
 }

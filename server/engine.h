@@ -23,10 +23,10 @@ typedef struct cbm_engine_options {
     uint32_t rate_limit; /* 0: off */
     uint32_t rate_window_ms;
     bool rate_limit_calls;
-    const char *address;   /* for `info` */
+    const char *address; /* for `info` */
     uint32_t first_number; /* beyond all epochs and slot generations of before; 0: nothing is known of a before */
-    cbm_quota *quota;      /* to which what users make it hold is charged; NULL: to nobody */
-    cbm_reload *reload;    /* for the operation and for `info`; NULL: there is no file to read again */
+    cbm_quota *quota;    /* to which what users make it hold is charged; NULL: to nobody */
+    cbm_reload *reload;  /* for the operation and for `info`; NULL: there is no file to read again */
 } cbm_engine_options;
 
 int cbm_engine_new(cbm_engine **engine, const cbm_engine_options *options);
@@ -42,8 +42,16 @@ void cbm_engine_reload(cbm_engine *engine, cbm_config *config);
 /* The connection is gone: its permits are dealt with. */
 void cbm_engine_caller_gone(cbm_engine *engine, const cbm_caller *caller);
 
-int cbm_engine_get(cbm_engine *engine, const cbm_caller *caller, const char *name,
-                   const cbm_core_policy_request *policy, cbm_core_get_result *result);
+/* The ledger that a client names with a get, and the entry of it that the breaker gets. */
+typedef struct cbm_ledger_claim {
+    const uint8_t *ledger; /* its id */
+    int64_t wanted;        /* the entry that the breaker had in it before; -1: none */
+    int64_t entry;         /* set by a get that succeeds; -1: none, the breaker goes by message */
+} cbm_ledger_claim;
+
+/* `claim` NULL: no ledger. From then on the caller's permits belong to the process whose ledger that is. */
+int cbm_engine_get(cbm_engine *engine, cbm_caller *caller, const char *name, const cbm_core_policy_request *policy,
+                   cbm_ledger_claim *claim, cbm_core_get_result *result);
 /* lease_ms NULL: the policy's. `policy`: of a breaker that is created by this. */
 int cbm_engine_call_begin(cbm_engine *engine, cbm_caller *caller, const char *name, const uint32_t *lease_ms,
                           const cbm_core_policy_request *policy, cbm_core_decision *decision);
@@ -84,22 +92,29 @@ typedef struct cbm_ledger_owner {
 } cbm_ledger_owner;
 
 /*
- * A ledger, mapped read-only, with its size and seals checked. With 0 the mapping is the engine's, and *holder names the ledger from
- * now on. The same ledger id of the same uid and pid takes the place of the earlier mapping; of anybody else it is
- * CBM_PROTO_E_DENIED. Also CBM_PROTO_E_NOMEM, _FULL.
+ * A ledger, mapped read-only, with its size and seals checked. With 0 the mapping is the engine's, and *holder names the ledger
+ * from now on. The same ledger id of the same uid and pid takes the place of the earlier mapping, and has its holder; of
+ * anybody else it is CBM_PROTO_E_DENIED. Also CBM_PROTO_E_INVALID, _NOMEM, _FULL.
  */
 struct cbm_ledger;
 int cbm_engine_ledger_attach(cbm_engine *engine, const struct cbm_ledger *ledger, const cbm_ledger_owner *owner,
                              uint64_t *holder);
 /* Its process is gone: what it still says is taken, and its permits are dealt with. No such ledger: nothing. */
 void cbm_engine_ledger_end(cbm_engine *engine, uint64_t holder);
-/* Told under the engine's lock, when a ledger ended otherwise: its process need not be watched any more. May not call the engine. */
+/*
+ * For who hands ledgers over: from now on the operation attach gives tokens for it. Told under the engine's lock, when a ledger
+ * ended otherwise: its process need not be watched any more. May not call the engine.
+ */
 void cbm_engine_on_ledger_ended(cbm_engine *engine, void (*ended)(void *context, uint64_t holder), void *context);
 
 /* The operations. */
-int cbm_engine_attach(cbm_engine *engine, const cbm_caller *caller, uint8_t token[CBM_ID_SIZE], int64_t *now_ns);
+int cbm_engine_attach(cbm_engine *engine, cbm_caller *caller, uint8_t token[CBM_ID_SIZE], int64_t *now_ns);
 int cbm_engine_detach(cbm_engine *engine, const cbm_caller *caller, const uint8_t ledger[CBM_ID_SIZE]);
 int cbm_engine_pull(cbm_engine *engine, const cbm_caller *caller, const char *name);
+
+bool cbm_engine_shares_memory(cbm_engine *engine);
+/* Takes what all ledgers say now, so that it is in the statistics. */
+void cbm_engine_pull_ledgers(cbm_engine *engine);
 
 int64_t cbm_clock_ns(void); /* CLOCK_MONOTONIC */
 

@@ -6,12 +6,16 @@
 #include "engine_store.h"
 #include "error.h"
 
-int cbm_engine_get(cbm_engine *engine, const cbm_caller *caller, const char *name,
-                   const cbm_core_policy_request *policy, cbm_core_get_result *result)
+int cbm_engine_get(cbm_engine *engine, cbm_caller *caller, const char *name, const cbm_core_policy_request *policy,
+                   cbm_ledger_claim *claim, cbm_core_get_result *result)
 {
     int64_t now_ns = cbm_engine_enter(engine, caller);
-    int error = cbm_core_get(engine->manager, name, policy, now_ns, result);
+    int error;
 
+    (void)cbm_engine_pull_name(engine, name, CBM_LEDGER_ALL, now_ns);
+    error = cbm_core_get(engine->manager, name, policy, now_ns, result);
+    if (error == 0 && claim)
+        cbm_engine_claim(engine, caller, claim, &result->status);
     if (error == 0)
         cbm_engine_store_mark(engine, result->status.slot);
     cbm_engine_leave(engine);
@@ -22,14 +26,16 @@ int cbm_engine_call_begin(cbm_engine *engine, cbm_caller *caller, const char *na
                           const cbm_core_policy_request *policy, cbm_core_decision *decision)
 {
     cbm_core_begin begin = {
-        .holder = caller->holder,
         .lease_given = lease_ms != NULL,
         .lease_ms = lease_ms ? *lease_ms : 0,
         .policy = policy,
     };
     int64_t now_ns = cbm_engine_enter(engine, caller);
-    int error = cbm_core_call_begin(engine->manager, name, &begin, now_ns, decision);
+    int error;
 
+    begin.holder = cbm_engine_holder_of(engine, caller);
+    cbm_engine_pull_if_due(engine, name, now_ns);
+    error = cbm_core_call_begin(engine->manager, name, &begin, now_ns, decision);
     if (error == 0)
         cbm_engine_store_mark(engine, decision->permit.slot);
     cbm_engine_leave(engine);
@@ -97,6 +103,7 @@ int cbm_engine_call_report(cbm_engine *engine, const cbm_caller *caller, const c
     if (message->has_client && cbm_replay_seen(&engine->replay, message->client, message->sequence)) {
         (void)state_of(engine, message->name, now_ns, state); /* removed meanwhile: it was applied all the same */
     } else {
+        (void)cbm_engine_pull_name(engine, message->name, CBM_LEDGER_SUCCESSES, now_ns);
         error = apply_report(engine, message, &permit, now_ns, state);
         if (error == 0 && message->has_client)
             cbm_replay_mark(&engine->replay, caller->uid, message->client, message->sequence);

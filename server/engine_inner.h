@@ -7,6 +7,7 @@
 
 #include "accounts.h"
 #include "engine.h"
+#include "engine_shared.h"
 #include "event_log.h"
 #include "replay.h"
 
@@ -16,6 +17,8 @@ struct cbm_engine {
     cbm_replay replay;
     cbm_event_log events;
     cbm_accounts accounts;
+    cbm_shared shared;
+    int64_t now_ns;                          /* of the operation under way */
     const cbm_caller *caller;                /* on whose behalf the lock is held; NULL: time's */
     cbm_config *config;                      /* NULL: none */
     cbm_core_policy_request policy_defaults; /* its own */
@@ -33,6 +36,9 @@ struct cbm_engine {
 
 /* Takes the lock on behalf of the caller (NULL: time's, or of nobody who asked), and says what time it is. */
 int64_t cbm_engine_enter(cbm_engine *engine, const cbm_caller *caller);
+/* Publishes what has changed, and releases the lock. */
 void cbm_engine_leave(cbm_engine *engine);
+/* Without the lock, before it is taken again: those who wait for it wake up. */
+void cbm_engine_give_way(void);
 
 #endif

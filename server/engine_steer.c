@@ -1,11 +1,10 @@
 /* Resetting and steering. */
 #include "engine_inner.h"
 
-#include <time.h>
+#include <string.h>
 
 #define RELOAD_SLICE 8
 #define RELOAD_AT_ONCE_NS CBM_CORE_NS_PER_MS /* then the others have their turn */
-#define RELOAD_PAUSE_NS 50000
 
 /* ---- By hand: answered with the state dict, read under the same lock ------------------------------------------------ */
 
@@ -20,8 +19,10 @@ static int leave_with_status(cbm_engine *engine, const char *name, int64_t now_n
 int cbm_engine_reset(cbm_engine *engine, const cbm_caller *caller, const char *name, cbm_core_status *status)
 {
     int64_t now_ns = cbm_engine_enter(engine, caller);
-    int error = cbm_core_reset(engine->manager, name, now_ns);
+    int error;
 
+    (void)cbm_engine_pull_name(engine, name, CBM_LEDGER_ALL, now_ns);
+    error = cbm_core_reset(engine->manager, name, now_ns);
     return leave_with_status(engine, name, now_ns, error, status);
 }
 
@@ -29,6 +30,7 @@ void cbm_engine_reset_all(cbm_engine *engine, const cbm_caller *caller)
 {
     int64_t now_ns = cbm_engine_enter(engine, caller);
 
+    cbm_engine_pull_all(engine, now_ns);
     cbm_core_reset_all(engine->manager, now_ns);
     cbm_engine_leave(engine);
 }
@@ -36,8 +38,10 @@ void cbm_engine_reset_all(cbm_engine *engine, const cbm_caller *caller)
 int cbm_engine_reset_manager(cbm_engine *engine, const cbm_caller *caller)
 {
     int64_t now_ns = cbm_engine_enter(engine, caller);
-    int error = cbm_core_reset_manager(engine->manager, now_ns);
+    int error;
 
+    cbm_engine_pull_all(engine, now_ns);
+    error = cbm_core_reset_manager(engine->manager, now_ns);
     cbm_engine_leave(engine);
     return error;
 }
@@ -46,8 +50,10 @@ int cbm_engine_control(cbm_engine *engine, const cbm_caller *caller, const char 
                        const char *reason, uint32_t for_ms, cbm_core_status *status)
 {
     int64_t now_ns = cbm_engine_enter(engine, caller);
-    int error = cbm_core_control_set(engine->manager, name, control, reason, for_ms, now_ns);
+    int error;
 
+    (void)cbm_engine_pull_name(engine, name, CBM_LEDGER_ALL, now_ns);
+    error = cbm_core_control_set(engine->manager, name, control, reason, for_ms, now_ns);
     return leave_with_status(engine, name, now_ns, error, status);
 }
 
@@ -55,16 +61,24 @@ int cbm_engine_configure(cbm_engine *engine, const cbm_caller *caller, const cha
                          const cbm_core_policy_request *policy, int *bad_field, cbm_core_status *status)
 {
     int64_t now_ns = cbm_engine_enter(engine, caller);
-    int error = cbm_core_configure(engine->manager, name, policy, now_ns, bad_field);
+    int error;
 
+    (void)cbm_engine_pull_name(engine, name, CBM_LEDGER_ALL, now_ns);
+    error = cbm_core_configure(engine->manager, name, policy, now_ns, bad_field);
     return leave_with_status(engine, name, now_ns, error, status);
 }
 
 int cbm_engine_remove(cbm_engine *engine, const cbm_caller *caller, const char *pattern, uint64_t *removed)
 {
     int64_t now_ns = cbm_engine_enter(engine, caller);
-    int error = cbm_core_remove(engine->manager, pattern, now_ns, removed);
+    uint32_t slot;
+    int error;
 
+    if (cbm_core_find(engine->manager, pattern, &slot) == 0 && !strpbrk(pattern, "*?["))
+        cbm_engine_pull_slot(engine, slot, CBM_LEDGER_ALL, now_ns);
+    else
+        cbm_engine_pull_all(engine, now_ns);
+    error = cbm_core_remove(engine->manager, pattern, now_ns, removed);
     cbm_engine_leave(engine);
     return error;
 }
@@ -87,11 +101,12 @@ void cbm_engine_reload(cbm_engine *engine, cbm_config *config)
         int64_t now_ns = cbm_engine_enter(engine, NULL), end_ns = now_ns + RELOAD_AT_ONCE_NS;
 
         do {
+            cbm_engine_pull_range(engine, next, RELOAD_SLICE, now_ns);
             more = cbm_core_reload_part(engine->manager, &next, RELOAD_SLICE, now_ns);
-            now_ns = cbm_clock_ns();
+            now_ns = engine->now_ns = cbm_clock_ns();
         } while (more && now_ns < end_ns);
         cbm_engine_leave(engine);
         if (more) /* or the lock would be taken again before those who wait for it have woken up */
-            nanosleep(&(struct timespec){.tv_nsec = RELOAD_PAUSE_NS}, NULL);
+            cbm_engine_give_way();
     } while (more);
 }

@@ -15,7 +15,7 @@
 #include "sp.h"
 
 static cbm_engine *engine;
-static cbm_caller caller = {.holder = 1, .uid = 1000, .admin = true, .correlation_id = ""};
+static cbm_caller caller = {.holder = 1, .connection = 1, .uid = 1000, .admin = true, .correlation_id = ""};
 
 static cbm_engine *new_engine(void)
 {
