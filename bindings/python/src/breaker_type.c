@@ -60,7 +60,7 @@ static PyObject *breaker_bind(PyObject *object, PyTypeObject *defining_class, Py
         return NULL;
     Py_INCREF(arguments[0]);
     self->client = (client_object *)arguments[0];
-    Py_RETURN_NONE;
+    return none();
 }
 
 static PyObject *breaker_begin_method(PyObject *object, PyObject *correlation_id)
@@ -123,7 +123,7 @@ static PyObject *breaker_report_method(PyObject *object, PyObject *arguments, Py
         raise_error(self->state, error, 0, self->name);
         return NULL;
     }
-    Py_RETURN_NONE;
+    return none();
 }
 
 /* ---- The type ------------------------------------------------------------------------------------------------------ */

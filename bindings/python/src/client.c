@@ -51,7 +51,7 @@ PyObject *client_close(PyObject *object, PyObject *unused)
     self->closed = true;
     if (self->users == 0)
         client_free(self);
-    Py_RETURN_NONE;
+    return none();
 }
 
 /* ---- Opening ---------------------------------------------------------------------------------------------------- */
@@ -120,7 +120,7 @@ PyObject *client_open(PyObject *object, PyTypeObject *defining_class, PyObject *
     }
     self->client = client;
     self->in_process = strcmp(cbm_address(client), "local:") == 0;
-    Py_RETURN_NONE;
+    return none();
 }
 
 /* _open_singleton(): the manager of this process, shared with whatever else in it uses libcbm-client. */
@@ -135,7 +135,7 @@ PyObject *client_open_singleton(PyObject *object, PyTypeObject *defining_class, 
     self->client = cbm_manager();
     self->singleton = true;
     self->in_process = strcmp(cbm_address(self->client), "local:") == 0;
-    Py_RETURN_NONE;
+    return none();
 }
 
 /* ---- Breakers by name ------------------------------------------------------------------------------------------- */

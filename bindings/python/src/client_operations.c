@@ -10,7 +10,7 @@ static PyObject *none_or_error(client_object *self, int error, PyObject *name)
         raise_error(self->state, error, 0, name);
         return NULL;
     }
-    Py_RETURN_NONE;
+    return none();
 }
 
 static int check_count(const char *method, Py_ssize_t count, Py_ssize_t wanted)

@@ -1,4 +1,4 @@
-/* A cbm_error as an exception, and texts on their way to C. */
+/* A cbm_error as an exception, texts on their way to C, and other small things. */
 #include "module.h"
 
 #include <string.h>
@@ -51,4 +51,10 @@ int dict_take(PyObject *dict, const char *name, PyObject *value)
 int same_name(PyObject *name, PyObject *interned)
 {
     return name == interned || PyUnicode_Compare(name, interned) == 0;
+}
+
+PyObject *none(void)
+{
+    Py_INCREF(Py_None);
+    return Py_None;
 }

@@ -148,6 +148,7 @@ int policy_read(PyObject *fields, cbm_policy *policy, bool *given);
 PyObject *policy_dict(const cbm_policy *policy);
 PyObject *states_dict(const cbm_states_result *states);
 PyObject *stats_dict(const cbm_stats_result *stats);
+PyObject *none(void); /* None, as a method returns it */
 /* dict[name] = value, which is taken over; NULL is the exception already set. 0 or -1. */
 int dict_take(PyObject *dict, const char *name, PyObject *value);
 int same_name(PyObject *name, PyObject *interned);

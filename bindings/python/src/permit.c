@@ -30,7 +30,7 @@ PyObject *permit_begin(breaker_object *breaker, PyObject *correlation_id, waitin
     Py_DECREF(self);
     if (begun < 0)
         return NULL;
-    Py_RETURN_NONE;
+    return none();
 }
 
 /* ---- Reporting ---------------------------------------------------------------------------------------------------- */
@@ -99,20 +99,20 @@ static PyObject *permit_report(PyObject *object, PyObject *arguments, PyObject *
         raise_error(self->breaker->state, error, 0, self->breaker->name);
         return NULL;
     }
-    Py_RETURN_NONE;
+    return none();
 }
 
 /* False: a message is needed, and `may` says no. */
 static PyObject *finish(permit_object *self, PyObject *raised, waiting may)
 {
     if (self->reported)
-        Py_RETURN_TRUE;
+        return PyBool_FromLong(1);
     self->reported = true; /* first of all: while it waits, another thread must not report it again */
     if (breaker_finish(self->breaker, text_chars(self->correlation_id), may, &self->permit, self->begun_ns,
                        raised == Py_None ? NULL : raised) == 0)
-        Py_RETURN_TRUE;
+        return PyBool_FromLong(1);
     self->reported = false;
-    Py_RETURN_FALSE;
+    return PyBool_FromLong(0);
 }
 
 static PyObject *permit_finish(PyObject *object, PyObject *raised)
@@ -142,7 +142,7 @@ static PyObject *permit_exit(PyObject *object, PyObject *const *arguments, Py_ss
     }
     finished = finish((permit_object *)object, arguments[1], MAY_WAIT);
     Py_XDECREF(finished);
-    Py_RETURN_FALSE; /* what was raised goes on */
+    return PyBool_FromLong(0); /* what was raised goes on */
 }
 
 /* ---- The type ------------------------------------------------------------------------------------------------------ */

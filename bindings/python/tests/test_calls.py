@@ -328,12 +328,12 @@ class Objects(support.BrokerTest):
                 with client.get(name):
                     pass
                 client.get_all_states()
-        do(5)
+        do(20)
         before = [sys.getrefcount(thing) for thing in (function, error, name, client, None)]
         do(200)
         after = [sys.getrefcount(thing) for thing in (function, error, name, client, None)]
         for had, has in zip(before, after):
-            self.assertLess(abs(has - had), 50)
+            self.assertLess(abs(has - had), 100)  # one kept at each turn would be 200
 
     def errors_survive_pickling(self):
         error = pickle.loads(pickle.dumps(cbm.CircuitOpenError(1.5, name="x")))
