@@ -17,14 +17,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "cbm_core_policy.h"
+
 #ifdef __cplusplus
 extern "C" {
-#endif
-
-#if defined(__GNUC__)
-#define CBM_CORE_API __attribute__((visibility("default")))
-#else
-#define CBM_CORE_API
 #endif
 
 #define CBM_CORE_NAME_MAX 128 /* bytes of a breaker's name, without the end */
@@ -65,102 +61,6 @@ typedef enum cbm_core_outcome {
 
 CBM_CORE_API const char *cbm_core_state_name(cbm_core_state state);       /* "CLOSED" ...; "?" for no state */
 CBM_CORE_API const char *cbm_core_outcome_name(cbm_core_outcome outcome); /* "success" ... */
-
-/* ---- Policy: what a breaker is told ------------------------------------------------------------------------- */
-
-typedef enum cbm_core_rule {
-    CBM_CORE_RULE_CONSECUTIVE = 0,  /* failure_threshold failures in a row */
-    CBM_CORE_RULE_FAILURES = 1,     /* failure_threshold failures within the last window_s seconds */
-    CBM_CORE_RULE_COUNT_WINDOW = 2, /* rates over the last window_size outcomes */
-    CBM_CORE_RULE_TIME_WINDOW = 3,  /* rates over the current whole second and the window_s - 1 before it */
-} cbm_core_rule;
-
-typedef enum cbm_core_on_abandon {
-    CBM_CORE_ABANDON_FAILURE = 0, /* a permit whose holder is gone counts as a failure */
-    CBM_CORE_ABANDON_RELEASE = 1, /* ... is given back, nothing counted */
-} cbm_core_on_abandon;
-
-/* A policy in force: every field has its effective value. All members are uint32_t, in the order of the table. */
-typedef struct cbm_core_policy {
-    uint32_t rule;              /* cbm_core_rule */
-    uint32_t failure_threshold; /* failures */
-    uint32_t window_size;       /* outcomes */
-    uint32_t window_s;
-    uint32_t minimum_calls;
-    uint32_t failure_rate_tenths;   /* tenths of a percent: 500 is 50 % */
-    uint32_t slow_call_rate_tenths; /* tenths of a percent */
-    uint32_t slow_call_duration_ms;
-    uint32_t timeout_ms; /* how long OPEN lasts */
-    uint32_t timeout_max_ms;
-    uint32_t backoff_multiplier_thousandths; /* 1000 is 1 */
-    uint32_t jitter_thousandths;             /* 0 to 1000 */
-    uint32_t success_threshold;
-    uint32_t half_open_calls;
-    uint32_t half_open_max_wait_ms; /* 0: no limit */
-    uint32_t permit_lease_ms;       /* 0: as long as the holder lives */
-    uint32_t on_abandon;            /* cbm_core_on_abandon */
-    uint32_t failure_spacing_ms;    /* 0: none */
-    uint32_t open_for_max_ms;
-    uint32_t expire_after_s; /* 0: never */
-    uint32_t policy_version; /* 0: none */
-} cbm_core_policy;
-
-typedef enum cbm_core_field_kind {
-    CBM_CORE_FIELD_UINT = 0, /* an unsigned integer, scale 1 */
-    CBM_CORE_FIELD_NUMBER,   /* a number with `scale` steps to one: 10 for a percentage, 1000 for a factor */
-    CBM_CORE_FIELD_WORD,     /* one of `words` */
-} cbm_core_field_kind;
-
-/*
- * One row of the table of policy fields. The wire, the text commands, the config file, the command line and the
- * man page are all read from it; a new field is a row here (lib/policy.c) and a member above.
- * Minimum, maximum and default are in steps of 1/scale. `default_value` is that of the default rule where it depends on
- * others; `default_text` says how.
- */
-typedef struct cbm_core_policy_field {
-    const char *name; /* as on the wire */
-    cbm_core_field_kind kind;
-    uint32_t scale;
-    uint32_t minimum;
-    uint32_t maximum;
-    bool zero_allowed; /* 0 is a value of its own (none, never) although it is below the minimum */
-    uint32_t default_value;
-    const char *default_text; /* "5", "timeout_ms", "1; windows 10" */
-    const char *const *words; /* NULL-terminated, for CBM_CORE_FIELD_WORD: the value is the index */
-    const char *help;         /* one sentence */
-} cbm_core_policy_field;
-
-#define CBM_CORE_POLICY_FIELDS 21 /* rows of the table, members of cbm_core_policy; bit i of `given` is row i */
-
-CBM_CORE_API const cbm_core_policy_field *cbm_core_policy_table(void);
-/* Row of `name` (`length` bytes), or -1. */
-CBM_CORE_API int cbm_core_policy_find(const char *name, size_t length);
-/* The value of row `field` in a policy, in steps of 1/scale. */
-CBM_CORE_API uint32_t cbm_core_policy_value(const cbm_core_policy *policy, int field);
-
-/* What somebody asks for: only the fields whose bit is set in `given`. Zero-initialised: nothing asked for. */
-typedef struct cbm_core_policy_request {
-    uint32_t given;
-    cbm_core_policy values;
-} cbm_core_policy_request;
-
-/*
- * Set one field. CBM_CORE_E_INVALID for a value outside the row's range, of another kind, or between two steps
- * (33.33 %), and nothing is set. _number takes UINT fields too when the number is whole; _parse takes the text form
- * of any kind (decimal number or word).
- */
-CBM_CORE_API int cbm_core_policy_set_number(cbm_core_policy_request *request, int field, double value);
-CBM_CORE_API int cbm_core_policy_set_word(cbm_core_policy_request *request, int field, const char *word, size_t length);
-CBM_CORE_API int cbm_core_policy_parse(cbm_core_policy_request *request, int field, const char *text, size_t length);
-/*
- * The effective policy of a request: fields that are not given get their defaults (half_open_calls 1, or 10 under the
- * window rules; permit_lease_ms = timeout_ms; timeout_max_ms the larger of timeout_ms and 3,600,000; minimum_calls at most
- * window_size in a count window). Contradictions are CBM_CORE_E_INVALID, with the row of the field to blame in *bad_field:
- * timeout_max_ms < timeout_ms; rule failures without window_s or with failure_threshold over 10,000; window_s over
- * 3,600 under another rule than failures.
- */
-CBM_CORE_API int cbm_core_policy_resolve(const cbm_core_policy_request *request, cbm_core_policy *policy,
-                                         int *bad_field);
 
 /*
  * Epochs are counted modulo 2^22, so that state, flags and epoch of a breaker fit into 32 bits of shared memory. A permit would
@@ -294,7 +194,7 @@ typedef struct cbm_core_event {
 /* What is charged to the account of whoever caused it (cbm_core_on_behalf). */
 typedef enum cbm_core_charge_kind {
     CBM_CORE_CHARGE_BREAKER, /* +1 before one is created, -1 when that failed; told of their end by CBM_CORE_EVENT_REMOVED */
-    CBM_CORE_CHARGE_PERMIT,  /* of HALF_OPEN: +1 before it is given out, -1 when it is back */
+    CBM_CORE_CHARGE_PERMIT, /* of HALF_OPEN: +1 before it is given out, -1 when it is back */
 } cbm_core_charge_kind;
 /* change 1: whether the account may have one more. change -1: it has one less; the result counts for nothing. */
 typedef bool cbm_core_charge(void *context, uint64_t account, cbm_core_charge_kind kind, int change);
@@ -514,113 +414,6 @@ CBM_CORE_API bool cbm_core_tick(cbm_core_manager *manager, int64_t now_ns, size_
 CBM_CORE_API int cbm_core_adopt(cbm_core_manager *manager, const char *name, const cbm_core_policy_request *policy,
                                 cbm_core_state state, int64_t retry_after_ns, int64_t now_ns);
 
-/*
- * For fast successes that are counted elsewhere and handed over together. _decide: whether some number of them within the
- * second of now_ns could alone open the breaker (or end HALF_OPEN). While not, holding them back until the next other outcome,
- * control or second boundary, and recording them first then, decides exactly as recording each at once. O(1). _record: `count` of
- * them, of permits of `epoch`, that happened at at_ns, which may lie before times seen already (they count in their own
- * second). Of an older epoch they are late; of one whose time is over, as nobody has noticed yet, they are not.
- * CBM_CORE_E_NOT_FOUND when that generation is gone.
- */
-CBM_CORE_API bool cbm_core_successes_decide(cbm_core_manager *manager, uint32_t slot, uint32_t slot_generation,
-                                            int64_t now_ns);
-CBM_CORE_API int cbm_core_successes_record(cbm_core_manager *manager, uint32_t slot, uint32_t slot_generation,
-                                           uint32_t epoch, uint64_t count, int64_t at_ns, cbm_core_state *state);
-
-/*
- * What others need to know of a breaker to begin calls on it, and to be refused, by themselves. It is told as it stands, without
- * what time has done to it since (`due`); nothing is changed by looking.
- */
-typedef struct cbm_core_glance {
-    uint32_t slot_generation; /* of the breaker in that slot, or of the next one to get it */
-    uint32_t epoch;
-    cbm_core_state state;
-    bool fast; /* CLOSED, METRICS_ONLY, DISABLED: successes may be held back (cbm_core_successes_decide is false) */
-    bool full; /* HALF_OPEN, and no permit to give */
-    bool due;  /* a deadline of it has come: the next operation on it, or cbm_core_tick, changes it */
-    bool by_seconds; /* what is held back has to be recorded at each boundary of a second: a time window */
-    /* OPEN, FORCED_OPEN, full: until then begins are refused; CBM_CORE_NEVER_NS: it has no end of its own */
-    int64_t retry_at_ns;
-    /* A success that took longer is slow and cannot be held back; -1: the rule takes no durations. */
-    int64_t slow_call_ns;
-} cbm_core_glance;
-
-/* CBM_CORE_E_NOT_FOUND: the slot is empty, and of *glance slot_generation and epoch alone are told. O(1). */
-CBM_CORE_API int cbm_core_glance_at(cbm_core_manager *manager, uint32_t slot, int64_t now_ns, cbm_core_glance *glance);
-/* The slot of a name. CBM_CORE_E_NOT_FOUND. Changes nothing, not even what time has done. */
-CBM_CORE_API int cbm_core_find(const cbm_core_manager *manager, const char *name, uint32_t *slot);
-/* A breaker that cbm_core_tick would work off first, having reached its deadline. False: none is due. */
-CBM_CORE_API bool cbm_core_next_due(const cbm_core_manager *manager, int64_t now_ns, uint32_t *slot);
-
-/* What happened elsewhere and decides nothing: statistics alone. */
-typedef struct cbm_core_counts {
-    uint64_t late_successes; /* in successful_calls and late_reports */
-    uint64_t rejected;       /* in OPEN and FORCED_OPEN */
-    uint64_t half_open_rejected;
-    uint64_t operations; /* begins that nobody asked the manager for; the limiter does not hear of them */
-} cbm_core_counts;
-/* CBM_CORE_E_NOT_FOUND when that generation is gone. */
-CBM_CORE_API int cbm_core_counts_add(cbm_core_manager *manager, uint32_t slot, uint32_t slot_generation,
-                                     const cbm_core_counts *counts);
-/* `count` durations about as long as that, of successes that are recorded otherwise. Likewise. */
-CBM_CORE_API int cbm_core_durations_add(cbm_core_manager *manager, uint32_t slot, uint32_t slot_generation,
-                                        int64_t duration_ns, uint64_t count);
-
-/* ---- Keeping breakers beyond the process ----------------------------------------------------------------------- */
-
-#define CBM_CORE_DURATION_BUCKETS 280
-#define CBM_CORE_KEPT_FAILURES 256 /* times of the rule `failures`: more of them are not kept */
-
-/*
- * All of a breaker that outlives its manager. Times are durations that end, or began, when it was taken, so that any clock will
- * do afterwards. Not in it: what a window holds (it starts empty), permits that are out, and what [defaults] and sections of the
- * config file say: those speak anew.
- */
-typedef struct cbm_core_snapshot {
-    char name[CBM_CORE_NAME_MAX + 1];
-    cbm_core_policy_request policy; /* what was asked for at creation, by a higher policy_version or by configure */
-    cbm_core_state state;
-    int64_t remaining_ns;     /* of OPEN or a control; -1: no end of its own */
-    uint32_t reopenings;      /* in a row: the step of the backoff */
-    uint32_t opened_failures; /* OPEN, HALF_OPEN: what opened it */
-    uint32_t in_a_row;        /* rule consecutive: the failures that count */
-    uint32_t failure_count;   /* rule failures: likewise, the newest of them */
-    int64_t failure_ns_ago[CBM_CORE_KEPT_FAILURES]; /* oldest first */
-    bool would_open;
-    uint32_t epoch;
-    uint32_t slot_generation;
-    char reason[CBM_CORE_TEXT_MAX + 1];
-    int64_t unused_ns;           /* since the last get, begin or report: a breaker expires by it */
-    int64_t last_failure_ns_ago; /* -1: never */
-    char last_error_text[CBM_CORE_TEXT_MAX + 1];
-    cbm_core_statistics statistics; /* but for the percentiles, which are made of the durations */
-    int64_t least_duration_ns, most_duration_ns; /* -1: no duration was given */
-    uint32_t durations[CBM_CORE_DURATION_BUCKETS];
-} cbm_core_snapshot;
-
-/* The breaker in a slot as it stands, without what time has done to it since. CBM_CORE_E_NOT_FOUND: the slot is empty. */
-CBM_CORE_API int cbm_core_snapshot_at(const cbm_core_manager *manager, uint32_t slot, int64_t now_ns,
-                                      cbm_core_snapshot *snapshot);
-/*
- * Makes a breaker of a snapshot taken elapsed_ns ago (less than 0 counts as 0), with no permit out, and tells CREATED. Its epoch
- * goes on two further than the snapshot's, since that may have missed a change; its slot and slot generation are new ones:
- * options.first_epoch has to be beyond all generations of before. *slot: where it is. CBM_CORE_E_INVALID (no name, no
- * policy, no state, or the breaker is there already), _FULL, _NOMEM: nothing changed. Other values that make no sense are
- * cut down to those that do.
- */
-CBM_CORE_API int cbm_core_restore(cbm_core_manager *manager, const cbm_core_snapshot *snapshot, int64_t elapsed_ns,
-                                  int64_t now_ns, uint32_t *slot);
-
-/* The manager's own counters, as cbm_core_stats_get tells them, from where they go on. */
-typedef struct cbm_core_totals {
-    uint64_t operations;
-    uint64_t rate_limited;
-    uint64_t created;
-    uint64_t removed;
-} cbm_core_totals;
-CBM_CORE_API void cbm_core_totals_get(const cbm_core_manager *manager, cbm_core_totals *totals);
-CBM_CORE_API void cbm_core_totals_set(cbm_core_manager *manager, const cbm_core_totals *totals);
-
 /* Whether `name` may name a breaker: 1 to 128 bytes of UTF-8 without control characters (C0, DEL, C1). */
 CBM_CORE_API bool cbm_core_name_valid(const char *name, size_t length);
 /* Whether a pattern as that of cbm_core_states means `name`. */
@@ -633,4 +426,7 @@ CBM_CORE_API void cbm_core_text_copy(char *to, size_t size, const char *from, si
 #ifdef __cplusplus
 }
 #endif
+
+#include "cbm_core_shared.h"
+
 #endif

@@ -18,15 +18,22 @@ wrong=0
 
 symbols_of() { nm -D --defined-only --with-symbol-versions "$1" | awk '$2 != "A" {print $3}' | LC_ALL=C sort; }
 
+# LIBRARY HEADER...
 abi_of() {
-    abidw --no-corpus-path --no-comp-dir-path --no-show-locs --no-elf-needed --exported-interfaces-only --drop-private-types --header-file "$2" "$1"
+    local -a headers=()
+    local header
+    for header in "${@:2}"; do
+        headers+=(--header-file "$header")
+    done
+    abidw --no-corpus-path --no-comp-dir-path --no-show-locs --no-elf-needed --exported-interfaces-only --drop-private-types \
+        "${headers[@]}" "$1"
 }
 
 check() {
-    local library=$1 header=$2
+    local library=$1
     local built=$build/lib/$library.so
     symbols_of "$built" >"$work/symbols"
-    abi_of "$built" "$header" >"$work/abi"
+    abi_of "$built" "${@:2}" >"$work/abi"
     if [[ -n $update ]]; then
         cp "$work/symbols" "$here/$library.symbols"
         cp "$work/abi" "$here/$library.abi"
@@ -49,5 +56,5 @@ check() {
 }
 
 check libcbm-client "$source/client/include/cbm.h"
-check libcbm-core "$source/lib/include/cbm_core.h"
+check libcbm-core "$source"/lib/include/*.h
 exit "$wrong"
