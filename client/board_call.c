@@ -14,7 +14,7 @@
 
 #define PASSING_STATES (1U << CBM_CORE_CLOSED | 1U << CBM_CORE_DISABLED | 1U << CBM_CORE_METRICS_ONLY)
 #define COARSE_NS (20 * CBM_NS_PER_MS) /* the coarse clock is behind by less */
-#define NOT_USUAL (CBM_WORD_STATE_MASK | CBM_WORD_TIMED | CBM_WORD_ASK)
+#define NOT_USUAL (CBM_WORD_STATE_MASK | CBM_WORD_ASK)
 #define KEEPS_PERMIT (CBM_WORD_PERMIT_MASK | CBM_WORD_FAST) /* while these stay, a success is where it belongs */
 
 /* ---- Counting ---------------------------------------------------------------------------------------------------- */
@@ -151,6 +151,13 @@ static int refuse(cbm_breaker *breaker, cbm_permit *permit, uint64_t place, bool
     return cbm_fail_silently(error);
 }
 
+static __attribute__((noinline)) int begin_timed(cbm_permit *permit)
+{
+    permit->cbm_private_flags = CBM_PERMIT_TIMED;
+    permit->cbm_private_begun_ns = cbm_clock_ns();
+    return 0;
+}
+
 int cbm_board_begin(cbm_breaker *breaker, cbm_permit *permit)
 {
     uint32_t process = cbm_process();
@@ -170,11 +177,7 @@ int cbm_board_begin(cbm_breaker *breaker, cbm_permit *permit)
     if (!served || word & CBM_WORD_ASK)
         return CBM_BOARD_ASKS;
     permit_by_board(permit, breaker, word, place, process);
-    if (word & CBM_WORD_TIMED) {
-        permit->cbm_private_flags = CBM_PERMIT_TIMED;
-        permit->cbm_private_begun_ns = cbm_clock_ns();
-    }
-    return 0;
+    return word & CBM_WORD_TIMED ? begin_timed(permit) : 0;
 }
 
 /* Whatever cbm_call_begin has not dealt with. */
@@ -185,7 +188,7 @@ static __attribute__((noinline)) int begin_otherwise(cbm_breaker *breaker, cbm_p
     return answer == CBM_BOARD_ASKS ? cbm_begin_by_message(breaker, NULL, permit) : answer;
 }
 
-/* What is usual: CLOSED, and no duration is wanted. Kept so short that it needs no register saved. */
+/* What is usual: CLOSED. Kept so short that it needs no register saved. */
 int cbm_call_begin(cbm_breaker *breaker, cbm_permit *permit)
 {
     uint32_t process = atomic_load_explicit(&cbm_process_mark_page->state, memory_order_acquire);
@@ -202,7 +205,7 @@ int cbm_call_begin(cbm_breaker *breaker, cbm_permit *permit)
     if (UNLIKELY(!cbm_place_is_good(place, word) || word & NOT_USUAL))
         return begin_otherwise(breaker, permit);
     permit_by_board(permit, breaker, word, place, process);
-    return 0;
+    return UNLIKELY(word & CBM_WORD_TIMED) ? begin_timed(permit) : 0;
 }
 
 bool cbm_board_has(const cbm_breaker *breaker)

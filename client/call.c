@@ -23,11 +23,24 @@ static __attribute__((noinline, cold)) int make_handle(cbm_client *client, const
     return error;
 }
 
+/* What this thread called last: most call the same again. Handles are never freed, so a stale one is merely not the right one. */
+static _Thread_local cbm_breaker *last __attribute__((tls_model("initial-exec")));
+
 /* One that is there already is found without a lock. */
 static int find_handle(cbm_client *client, const char *name, cbm_breaker **breaker)
 {
+    *breaker = last;
+    if (*breaker && name && (*breaker)->client == client && strcmp((*breaker)->name, name) == 0)
+        return 0;
     *breaker = name ? cbm_registry_find(&client->registry, name) : NULL;
-    return *breaker ? 0 : make_handle(client, name, breaker);
+    if (!*breaker) {
+        int error = make_handle(client, name, breaker);
+
+        if (error)
+            return error;
+    }
+    last = *breaker;
+    return 0;
 }
 
 int cbm_call(cbm_client *client, const char *name, cbm_function *function, void *argument, int *result)

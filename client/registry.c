@@ -9,22 +9,39 @@
 
 #define BUCKETS_MIN ((size_t)16)
 
+static uint64_t eight_bytes(const char *at)
+{
+    uint64_t bytes;
+
+    memcpy(&bytes, at, sizeof(bytes));
+    return bytes;
+}
+
+/* Up to eight. */
+static uint64_t few_bytes(const char *at, size_t count)
+{
+    uint32_t first, last;
+
+    if (count < sizeof(first))
+        return count ? (uint64_t)(unsigned char)at[0] << 16 | (uint64_t)(unsigned char)at[count / 2] << 8 |
+                           (unsigned char)at[count - 1]
+                     : 0;
+    memcpy(&first, at, sizeof(first));
+    memcpy(&last, at + count - sizeof(last), sizeof(last));
+    return (uint64_t)first << 32 | last;
+}
+
 /* Eight bytes at a time: it stands in the way of every cbm_call. */
 static size_t hash(const char *name, size_t length)
 {
     uint64_t value = UINT64_C(0x9e3779b97f4a7c15) ^ length;
 
-    while (length > 0) {
-        uint64_t word = 0;
-        size_t size = length < sizeof(word) ? length : sizeof(word);
-
-        memcpy(&word, name, size);
-        value = (value ^ word) * UINT64_C(0xff51afd7ed558ccd);
+    for (; length > 8; name += 8, length -= 8) {
+        value = (value ^ eight_bytes(name)) * UINT64_C(0xff51afd7ed558ccd);
         value ^= value >> 32;
-        name += size;
-        length -= size;
     }
-    return (size_t)value;
+    value = (value ^ few_bytes(name, length)) * UINT64_C(0xff51afd7ed558ccd);
+    return (size_t)(value ^ value >> 32);
 }
 
 static _Atomic(cbm_breaker *) *bucket_of(cbm_registry_table *table, const char *name)
@@ -50,6 +67,7 @@ void cbm_registry_clear(cbm_registry *registry)
 
         registry->first = breaker->following;
         breaker->following = registry->spare;
+        breaker->name[0] = '\0'; /* nobody is to find it by its name */
         registry->spare = breaker;
     }
     registry->count = 0;
