@@ -13,6 +13,7 @@
 
 #include "access.h"
 #include "admins.h"
+#include "attach.h"
 #include "config.h"
 #include "engine.h"
 #include "engine_store.h"
@@ -22,6 +23,7 @@
 #include "log.h"
 #include "notify.h"
 #include "options.h"
+#include "publisher.h"
 #include "quota.h"
 #include "registry.h"
 #include "reload.h"
@@ -50,7 +52,8 @@ typedef struct cbm_broker {
     cbm_registry registry;
     bool has_registry;
     cbm_listener *listener;
-    int failure; /* the exit status when it cannot be set up */
+    cbm_attach *attach; /* NULL: all goes by message */
+    int failure;        /* the exit status when it cannot be set up */
 } cbm_broker;
 
 /*
@@ -220,6 +223,18 @@ static bool start_listener(cbm_broker *broker, char *message, size_t size)
     return cbm_listener_start(&broker->listener, &options, message, size);
 }
 
+/* Without it the broker serves by message alone: slower, and in no other way different. */
+static void share_memory(cbm_broker *broker)
+{
+    cbm_publisher *publisher = cbm_engine_publisher(broker->engine);
+    char message[512];
+
+    if (publisher)
+        cbm_publisher_live(publisher);
+    if (!cbm_attach_start(&broker->attach, &broker->options.address, broker->engine, message, sizeof message))
+        cbm_log_message(CBM_LOG_WARN, "no_shared_memory", "%s", message);
+}
+
 static bool set_up(cbm_broker *broker)
 {
     cbm_options *options = &broker->options;
@@ -267,8 +282,10 @@ static bool set_up(cbm_broker *broker)
         snprintf(message, sizeof message, "%s", cbm_proto_error_sentence(error));
         goto failed;
     }
-    if (start_listener(broker, message, sizeof message))
-        return true;
+    if (!start_listener(broker, message, sizeof message))
+        goto failed;
+    share_memory(broker);
+    return true;
 
 failed:
     report_failure(message);
@@ -278,6 +295,7 @@ failed:
 static void tear_down(cbm_broker *broker)
 {
     cbm_listener_stop(broker->listener);
+    cbm_attach_stop(broker->attach);
     cbm_notify_deinit(&broker->notify);
     if (broker->has_registry) {
         cbm_registry_stop(&broker->registry);
@@ -285,6 +303,8 @@ static void tear_down(cbm_broker *broker)
     }
     if (broker->engine)
         cbm_engine_store_stop(broker->engine);
+    if (broker->engine && cbm_engine_publisher(broker->engine))
+        cbm_publisher_die(cbm_engine_publisher(broker->engine));
     cbm_engine_free(broker->engine);
     cbm_store_close(broker->store);
     cbm_admins_free(broker->admins);
