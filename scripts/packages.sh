@@ -109,6 +109,7 @@ is_there() {
     fuzzer) fuzzer_runtime_is_there ;;
     python-headers) compgen -G "/usr/include/python3*/Python.h" >/dev/null ;;
     python-module:*) /usr/bin/python3 -c "import ${1#python-module:}" 2>/dev/null ;;
+    python:*) /usr/bin/python3 -c "import ${1#python:}" 2>/dev/null ;;
     redis) command -v redis-server >/dev/null || command -v valkey-server >/dev/null ;;
     *) false ;;
     esac
@@ -127,20 +128,26 @@ debian_release() {
     fi
 }
 
-# need COMMAND...: what these commands of ./dev need is there afterwards, or the script has stopped.
-need() {
-    local release name12 name13 probe topic
-    local -a missing=()
-    release=$(debian_release)
+# missing_packages COMMAND...: what these commands of ./dev need and is not there, a package a line, by RELEASE's names
+missing_packages() {
+    local release=$1 name12 name13 probe topic
+    shift
     for topic in "$@"; do
         while IFS='|' read -r name12 name13 probe; do
             if ! is_there "$probe"; then
-                if [[ $release == 13 ]]; then missing+=("$name13"); else missing+=("$name12"); fi
+                if [[ $release == 13 ]]; then echo "$name13"; else echo "$name12"; fi
             fi
         done < <(requirements_of "$topic")
-    done
+    done | sort -u
+}
+
+# need COMMAND...: what these commands of ./dev need is there afterwards, or the script has stopped.
+need() {
+    local release
+    local -a missing
+    release=$(debian_release)
+    readarray -t missing < <(missing_packages "$release" "$@")
     [[ ${#missing[@]} -gt 0 ]] || return 0
-    readarray -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)
 
     if [[ -z $release ]]; then
         say "missing: ${missing[*]}"
@@ -151,7 +158,22 @@ need() {
         die "run as root once, or: sudo apt-get install --no-install-recommends ${missing[*]}"
     fi
     say "installing from Debian $release: ${missing[*]}"
-    install_packages "${missing[@]}"
+    install_packages "${missing[@]}" || die "apt-get could not install them"
+}
+
+# wish COMMAND...: likewise, but what cannot be had is named, and done without. One by one: a missing one spoils no other.
+wish() {
+    local release package
+    local -a missing
+    release=$(debian_release)
+    readarray -t missing < <(missing_packages "$release" "$@")
+    for package in "${missing[@]}"; do
+        if [[ -z $release || $(id -u) -ne 0 ]]; then
+            say "going without $package, which is not installed"
+        elif say "installing from Debian $release: $package" && ! install_packages "$package"; then
+            say "going without $package, which cannot be installed"
+        fi
+    done
 }
 
 install_packages() {
@@ -164,7 +186,7 @@ install_packages() {
     then
         cat "$log" >&2
         rm -f "$log"
-        die "apt-get could not install them"
+        return 1
     fi
     rm -f "$log"
 }
