@@ -97,11 +97,16 @@ static void add_user(lookup *found, const char *name)
     free(buffer);
 }
 
+static bool is_number(const char *text)
+{
+    return text[strspn(text, "0123456789")] == '\0';
+}
+
 static bool find_group(const char *text, struct group *group, char *buffer, size_t size, int *error)
 {
     struct group *result = NULL;
 
-    if (text[strspn(text, "0123456789")])
+    if (!is_number(text))
         *error = getgrnam_r(text, group, buffer, size, &result);
     else
         *error = getgrgid_r((gid_t)strtoul(text, NULL, 10), group, buffer, size, &result);
@@ -114,7 +119,7 @@ static void look_up(lookup *found)
     char *buffer = malloc(size);
     struct group group;
     int error = 0;
-    bool is_there;
+    bool is_there = false;
 
     while (buffer && !(is_there = find_group(found->group, &group, buffer, size, &error)) && error == ERANGE &&
            size < BUFFER_MAX) {
@@ -128,7 +133,9 @@ static void look_up(lookup *found)
             add_user(found, *name);
         cbm_log_message(CBM_LOG_INFO, "admin_group", "%s has %zu members beside those whose own group it is",
                         found->group, found->count);
-    } else if (found->group[0]) {
+    } else if (is_number(found->group)) { /* nobody has given it a name */
+        found->gid = strtoul(found->group, NULL, 10);
+    } else {
         cbm_log_message(CBM_LOG_WARN, "admin_group",
                         "there is no group %s: root and the broker's own user alone are administrators", found->group);
     }
