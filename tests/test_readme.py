@@ -4,7 +4,7 @@
     test_readme.py BUILD_DIRECTORY
 
 Blocks of README.md by the word after the fence: `sh` is run; `output` is what the `sh` before it must have written to stdout
-("..." stands for any text); `c NAME` is saved as NAME. Commands for the tree itself (`./dev ...`) stand in `text` blocks: other tests
+("..." stands for any text); `c NAME` and `python NAME` are saved as NAME. Commands for the tree itself (`./dev ...`) stand in `text` blocks: other tests
 run those. Of PROTOCOL.md, the nngcat commands are run, against a broker at another address.
 """
 import os
@@ -17,6 +17,7 @@ import tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 README = "README.md"
+PYTHON = "bindings/python/README.md"
 PROTOCOL = "proto/PROTOCOL.md"
 DOCUMENTED_ADDRESS = "ipc:///run/cbm/cbm.sock"
 FENCE = re.compile(r"^```(\w*) *(.*?)\s*$")
@@ -97,7 +98,8 @@ def environment(build):
     variables = dict(os.environ)
     variables.pop("CBM_ADDRESS", None)
     for name, directory in [("PATH", f"{build}/bin"), ("C_INCLUDE_PATH", f"{ROOT}/client/include"),
-                            ("LIBRARY_PATH", f"{build}/lib"), ("LD_LIBRARY_PATH", f"{build}/lib")]:
+                            ("LIBRARY_PATH", f"{build}/lib"), ("LD_LIBRARY_PATH", f"{build}/lib"),
+                            ("PYTHONPATH", f"{build}/python")]:
         before = variables.get(name)
         variables[name] = f"{directory}:{before}" if before else directory
     return variables
@@ -106,9 +108,9 @@ def environment(build):
 def run(blocks, build, directory):
     """(exit status, stdout, stderr) of the script."""
     for block in blocks:
-        if block.kind == "c":
+        if block.kind in ("c", "python"):
             if not block.name or "/" in block.name:
-                raise SystemExit(f"NOT {block.place()}: a C block needs a file name")
+                raise SystemExit(f"NOT {block.place()}: a program needs a file name")
             with open(os.path.join(directory, block.name), "w", encoding="utf-8") as file:
                 file.write(block.text())
     with open(os.path.join(directory, ".script"), "w", encoding="utf-8") as file:
@@ -160,6 +162,8 @@ def main():
         sys.exit("usage: test_readme.py BUILD_DIRECTORY")
     build = os.path.abspath(sys.argv[1])
     failures = check(blocks_of(README), build) + check(protocol_commands(), build)
+    if os.path.isdir(os.path.join(build, "python")):
+        failures += check(blocks_of(PYTHON), build)
     sys.exit(1 if failures else 0)
 
 
