@@ -54,6 +54,13 @@ LIST
 libhiredis-dev|libhiredis-dev|header:hiredis/hiredis.h
 redis-server|valkey-server|redis
 python3-dev|python3-dev|python-headers
+python3|python3|command:python3
+LIST
+        ;;
+    bench-peers)
+        cat <<'LIST'
+nodejs|nodejs|command:node
+npm|npm|command:npm
 python3-circuitbreaker|python3-circuitbreaker|python-module:circuitbreaker
 LIST
         ;;
@@ -109,7 +116,6 @@ is_there() {
     fuzzer) fuzzer_runtime_is_there ;;
     python-headers) compgen -G "/usr/include/python3*/Python.h" >/dev/null ;;
     python-module:*) /usr/bin/python3 -c "import ${1#python-module:}" 2>/dev/null ;;
-    python:*) /usr/bin/python3 -c "import ${1#python:}" 2>/dev/null ;;
     redis) command -v redis-server >/dev/null || command -v valkey-server >/dev/null ;;
     *) false ;;
     esac
