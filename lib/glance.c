@@ -38,7 +38,7 @@ int cbm_core_glance_at(cbm_core_manager *manager, uint32_t slot, int64_t now_ns,
     if (breaker == NULL) {
         return CBM_CORE_E_NOT_FOUND;
     }
-    now_ns = core_time_max(now_ns, manager->now_ns);
+    now_ns = core_manager_now(manager, now_ns); /* a window looked at now has let go of what was too old by then */
     policy = core_breaker_policy(breaker);
     full = breaker->state == CBM_CORE_HALF_OPEN &&
            !core_probes_admit(&breaker->rest->probes, policy, breaker->rest->permits.count);

@@ -70,6 +70,9 @@ static void pull_at(world *w, int64_t at_ns)
         .operations = w->written.late - w->taken.late,
     };
 
+    cbm_core_glance glance;
+
+    (void)cbm_core_glance_at(w->held, 0, w->now_ns, &glance); /* as a broker looks which epoch it is */
     for (uint32_t counter = 0; counter < EPOCHS; counter++) {
         record_pulled(w, counter, at_ns);
     }
