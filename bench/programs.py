@@ -83,16 +83,7 @@ def node_modules(directory):
     return modules, None
 
 
-def python_with(module):
-    """A python3 that has the module: that of the system has Debian's, whatever comes first in PATH."""
-    for python in (sys.executable, "/usr/bin/python3"):
-        if python and os.path.exists(python):
-            if subprocess.run([python, "-c", f"import {module}"], stderr=subprocess.DEVNULL, check=False).returncode == 0:
-                return python
-    return None
-
-
-def start_peers(directory, quick):
+def start_peers(build, directory, quick):
     """The in-process peers: programs, and what is skipped and why."""
     programs, skipped = [], []
     quickly = ["--quick"] if quick else []
@@ -102,9 +93,6 @@ def start_peers(directory, quick):
         programs.append(Program("in_process.mjs", command, needed=False))
     else:
         skipped.append(f"cockatiel, opossum: {why}")
-    python = python_with("circuitbreaker")
-    if python:
-        programs.append(Program("in_process.py", [python, os.path.join(HERE, "in_process.py")] + quickly, needed=False))
-    else:
-        skipped.append("circuitbreaker: no python3 here has it (Debian: python3-circuitbreaker)")
+    command = [sys.executable, os.path.join(HERE, "bench_python.py"), build] + quickly
+    programs.append(Program("bench_python.py", command, needed=False))
     return programs, skipped

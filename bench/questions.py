@@ -102,13 +102,17 @@ def broker():
 
 
 def in_process():
-    call = "call.one_thread.untimed.few"
+    call, python = "call.one_thread.untimed.few", "python."
     return [
         row("cockatiel (Node)", "in_process.cockatiel", "ns", Against("times a shared call of cbm", call, least(20))),
         row("opossum (Node)", "in_process.opossum", "ns", Against("times a shared call of cbm", call, None)),
         row("    a bare await (Node)", "in_process.bare_await", "ns"),
-        row("circuitbreaker (Python)", "in_process.circuitbreaker", "ns", Against("times a shared call of cbm", call, None)),
-        row("    a bare call (Python)", "in_process.bare_python", "ns"),
+        row("circuitbreaker (Python)", python + "circuitbreaker", "ns", Against("times a shared call of cbm", call, None)),
+        row("    cbm's decorator (Python), shared", python + "decorated", "ns",
+            Against("times circuitbreaker", python + "circuitbreaker", None)),
+        row("    cbm's with breaker (Python), shared", python + "block", "ns",
+            Against("times circuitbreaker", python + "circuitbreaker", None)),
+        row("    a bare call (Python)", python + "bare", "ns"),
         row("libcbm-core (C), by slot", "core.call.few", "ns", Against("times a shared call of cbm", call, None)),
         row("    with 65,000 breakers, at random", "core.call.many", "ns"),
     ]

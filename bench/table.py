@@ -126,6 +126,9 @@ def print_text(run):
             print("  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip())
     for what in run.skipped:
         print(f"\nskipped: {what}")
+
+
+def print_verdict(run):
     found = list(judgements(run))
     missed = [j for j in found if j["met"] is False]
     print(f"\n{sum(j['met'] is True for j in found)} limits met, {len(missed)} not met, "
@@ -200,7 +203,7 @@ def write_between(path, text):
 
 def missing(run):
     """Figures that the table is made of and that no program printed, but for those of peers."""
-    peers = ("in_process.", ".redis.")
+    peers = ("in_process.", "python.", ".redis.")
     return sorted({row.figure for section in SECTIONS for row in section.rows
                    if row.figure not in run.values and not any(peer in row.figure for peer in peers)})
 
@@ -222,7 +225,7 @@ def start(options, programs, run):
         command = [os.path.join(options.build, "bin", name)] + (["--quick"] if options.quick else [])
         programs.append(Program(name, command, rounds))
     if not options.only or "in_process" in options.only:
-        peers, skipped = start_peers(None if options.quick else options.peers, options.quick)
+        peers, skipped = start_peers(options.build, options.peers, options.quick)
         programs.extend(peers)
         run.skipped += skipped
 
@@ -261,6 +264,10 @@ def main():
     about = machine(run, time.monotonic() - begun)
     print(machine_text(about))
     print_text(run)
+    if options.quick:
+        print("\nonly run, not measured: the figures mean nothing")
+    else:
+        print_verdict(run)
     if options.json:
         write_json(options.json, run, about)
     if options.write:
