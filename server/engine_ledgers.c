@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine_store.h"
 #include "error.h"
 #include "log.h"
 
@@ -58,6 +59,7 @@ static void end(cbm_engine *engine, cbm_mapped_ledger *ledger, bool tell)
     const cbm_ledger *page;
 
     let_go(engine, ledger, true);
+    cbm_engine_store_ledger_ended(engine, ledger->id);
     page = cbm_ledgers_remove(&engine->shared.ledgers, ledger);
     if (page)
         cbm_shared_unmap(&engine->shared, page);
@@ -239,14 +241,6 @@ int cbm_engine_pull(cbm_engine *engine, const cbm_caller *caller, const char *na
     return error;
 }
 
-static bool has_any(const cbm_ledger_news *news)
-{
-    for (uint32_t i = 0; i < CBM_LEDGER_COUNTERS; i++)
-        if (news->counters[i])
-            return true;
-    return false;
-}
-
 void cbm_engine_claim(cbm_engine *engine, cbm_caller *caller, cbm_ledger_claim *claim, cbm_core_status *status)
 {
     cbm_mapped_ledger *ledger = ledger_of(engine, caller, claim->ledger);
@@ -259,10 +253,8 @@ void cbm_engine_claim(cbm_engine *engine, cbm_caller *caller, cbm_ledger_claim *
     claim->entry =
         cbm_ledgers_bind(&engine->shared.ledgers, ledger, status->slot, status->name, claim->wanted, &before);
     cbm_shared_change(&engine->shared, status->slot);
-    if (claim->entry < 0 || !has_any(&before))
-        return;
-    cbm_engine_record_before(engine, status->slot, &before);
-    (void)cbm_core_state_of(engine->manager, status->name, engine->now_ns, status);
+    if (claim->entry >= 0 && cbm_engine_record_before(engine, status->slot, &before))
+        (void)cbm_core_state_of(engine->manager, status->name, engine->now_ns, status);
 }
 
 uint64_t cbm_engine_holder_of(cbm_engine *engine, cbm_caller *caller)

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "engine_store.h"
 #include "error.h"
 #include "log.h"
 
@@ -112,6 +113,14 @@ static uint64_t successes_of(const cbm_ledger_news *news)
     return sum;
 }
 
+static bool has_any(const cbm_ledger_news *news)
+{
+    for (uint32_t i = 0; i < CBM_LEDGER_COUNTERS; i++)
+        if (news->counters[i])
+            return true;
+    return false;
+}
+
 static void record_durations(cbm_engine *engine, uint32_t slot, uint32_t generation, const cbm_ledger_news *news)
 {
     if (!news->counters[CBM_COUNTER_TIMED])
@@ -140,6 +149,9 @@ static void record_counts(cbm_engine *engine, uint32_t slot, uint32_t generation
 static void record(cbm_engine *engine, uint32_t slot, const cbm_core_glance *glance, const cbm_ledger_news *news,
                    int64_t at_ns)
 {
+    if (!has_any(news))
+        return;
+    cbm_engine_store_mark(engine, slot);
     record_durations(engine, slot, glance->slot_generation, news);
     record_counts(engine, slot, glance->slot_generation, news, news->counters[CBM_COUNTER_LATE]);
     for (uint32_t ago = 0; ago < CBM_LEDGER_EPOCHS; ago++) {
@@ -151,14 +163,16 @@ static void record(cbm_engine *engine, uint32_t slot, const cbm_core_glance *gla
     }
 }
 
-void cbm_engine_record_before(cbm_engine *engine, uint32_t slot, const cbm_ledger_news *news)
+bool cbm_engine_record_before(cbm_engine *engine, uint32_t slot, const cbm_ledger_news *news)
 {
     cbm_core_glance glance;
 
-    if (cbm_core_glance_at(engine->manager, slot, engine->now_ns, &glance) != 0)
-        return;
+    if (!has_any(news) || cbm_core_glance_at(engine->manager, slot, engine->now_ns, &glance) != 0)
+        return false;
+    cbm_engine_store_mark(engine, slot);
     record_durations(engine, slot, glance.slot_generation, news);
     record_counts(engine, slot, glance.slot_generation, news, successes_of(news) + news->counters[CBM_COUNTER_LATE]);
+    return true;
 }
 
 /*

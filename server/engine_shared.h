@@ -83,8 +83,8 @@ void cbm_engine_pull_slot(cbm_engine *engine, uint32_t slot, cbm_ledger_depth de
 void cbm_engine_pull_range(cbm_engine *engine, uint32_t first, uint32_t count, int64_t now_ns);
 /* Before one on any number of breakers. */
 void cbm_engine_pull_all(cbm_engine *engine, int64_t now_ns);
-/* What was counted long ago: statistics alone. */
-void cbm_engine_record_before(cbm_engine *engine, uint32_t slot, const cbm_ledger_news *news);
+/* What was counted long ago: statistics alone. False: there is nothing. */
+bool cbm_engine_record_before(cbm_engine *engine, uint32_t slot, const cbm_ledger_news *news);
 /* One entry of a ledger, for the last time. */
 void cbm_engine_pull_entry(cbm_engine *engine, cbm_mapped_ledger *ledger, uint32_t entry, int64_t now_ns);
 

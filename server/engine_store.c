@@ -52,6 +52,48 @@ void cbm_engine_store_event(cbm_engine *engine, const cbm_core_event *event)
     }
 }
 
+void cbm_engine_store_ledger_ended(cbm_engine *engine, const uint8_t ledger[CBM_ID_SIZE])
+{
+    if (engine->store)
+        cbm_store_ledger_ended(engine->store, ledger);
+}
+
+static void put_mark(cbm_store_batch *batch, const uint8_t ledger[CBM_ID_SIZE], uint32_t entry, const uint64_t *mark)
+{
+    size_t count = mark[CBM_COUNTER_TIMED] ? CBM_LEDGER_MARK : CBM_LEDGER_COUNTERS;
+
+    cbm_store_batch_watermark(batch, ledger, entry, mark, count);
+}
+
+/* How far the ledgers have been folded into what is stored of a breaker. */
+static void collect_marks(cbm_engine *engine, uint32_t slot, cbm_store_batch *batch)
+{
+    uint32_t holders = cbm_ledgers_holders(&engine->shared.ledgers, slot);
+    uint64_t mark[CBM_LEDGER_MARK];
+    uint8_t ledger[CBM_ID_SIZE];
+
+    for (uint32_t i = 0; i < holders; i++) {
+        uint32_t entry = cbm_ledgers_mark(&engine->shared.ledgers, slot, i, ledger, mark);
+
+        put_mark(batch, ledger, entry, mark);
+    }
+}
+
+static void collect_left(cbm_engine *engine, cbm_store_batch *batch)
+{
+    uint64_t mark[CBM_LEDGER_MARK];
+    uint8_t ledger[CBM_ID_SIZE];
+    uint32_t entry;
+
+    while (cbm_ledgers_next_left(&engine->shared.ledgers, ledger, &entry, mark))
+        put_mark(batch, ledger, entry, mark);
+}
+
+static size_t recall(void *context, const uint8_t ledger[CBM_ID_SIZE], uint32_t entry, uint64_t *mark, size_t most)
+{
+    return cbm_store_watermark(context, ledger, entry, mark, most);
+}
+
 /* By the store's thread. */
 static void collect(void *context, const uint32_t *slots, size_t count, cbm_store_batch *batch)
 {
@@ -64,7 +106,9 @@ static void collect(void *context, const uint32_t *slots, size_t count, cbm_stor
         batch->breakers[i].slot = slots[i];
         batch->breakers[i].present =
             cbm_core_snapshot_at(engine->manager, slots[i], now_ns, &batch->breakers[i].snapshot) == 0;
+        collect_marks(engine, slots[i], batch);
     }
+    collect_left(engine, batch);
     batch->count = count;
     cbm_core_totals_get(engine->manager, &batch->totals);
     pthread_mutex_unlock(&engine->lock);
@@ -119,6 +163,8 @@ int cbm_engine_restore(cbm_engine *engine, cbm_store *store, char *message, size
     }
     log_restored(&restored);
     engine->store = store;
+    engine->shared.ledgers.recall = recall;
+    engine->shared.ledgers.recall_context = store;
     return 0;
 }
 
@@ -128,9 +174,11 @@ void cbm_engine_store_stop(cbm_engine *engine)
 
     if (!store)
         return;
+    cbm_engine_pull_ledgers(engine);
     cbm_store_stop(store);
     pthread_mutex_lock(&engine->lock);
     engine->store = NULL;
+    engine->shared.ledgers.recall = NULL;
     pthread_mutex_unlock(&engine->lock);
 }
 

@@ -25,5 +25,7 @@ void cbm_engine_store_event(cbm_engine *engine, const cbm_core_event *event);
 /* Something else was counted of a breaker. */
 void cbm_engine_store_mark(cbm_engine *engine, uint32_t slot);
 void cbm_engine_store_mark_name(cbm_engine *engine, const char *name);
+/* A ledger is in nobody's hands any more. */
+void cbm_engine_store_ledger_ended(cbm_engine *engine, const uint8_t ledger[CBM_ID_SIZE]);
 
 #endif

@@ -50,6 +50,7 @@ void cbm_ledgers_deinit(cbm_ledgers *ledgers)
     }
     for (uint32_t slot = 0; slot < ledgers->held_below; slot++)
         free(ledgers->slots[slot].all);
+    free(ledgers->left);
     free(ledgers->all);
     free(ledgers->slots);
     *ledgers = (cbm_ledgers){0};
@@ -302,20 +303,60 @@ void cbm_ledgers_read_entry(cbm_ledgers *ledgers, cbm_mapped_ledger *ledger, uin
     read_holding(ledgers, &ledgers->slots[record->slot].all[record->at], depth, news);
 }
 
-static void fill_mark(const uint64_t *seen, const uint32_t *durations, cbm_ledger_mark *mark)
+/* ---- Watermarks ---------------------------------------------------------------------------------------------------- */
+
+static void fill_mark(const uint64_t *seen, const uint32_t *durations, uint64_t mark[CBM_LEDGER_MARK])
 {
-    memcpy(mark->counters, seen, sizeof mark->counters);
-    if (durations)
-        memcpy(mark->durations, durations, sizeof mark->durations);
-    else
-        memset(mark->durations, 0, sizeof mark->durations);
+    memcpy(mark, seen, CBM_LEDGER_COUNTERS * sizeof *mark);
+    for (uint32_t bucket = 0; bucket < CBM_LEDGER_BUCKETS; bucket++)
+        mark[CBM_LEDGER_COUNTERS + bucket] = durations ? durations[bucket] : 0;
 }
 
-void cbm_ledgers_mark(const cbm_ledgers *ledgers, uint32_t slot, uint32_t index, cbm_ledger_mark *mark)
+uint32_t cbm_ledgers_mark(const cbm_ledgers *ledgers, uint32_t slot, uint32_t index, uint8_t ledger[CBM_ID_SIZE],
+                          uint64_t mark[CBM_LEDGER_MARK])
 {
     const cbm_holding *holding = &ledgers->slots[slot].all[index];
 
+    memcpy(ledger, holding->ledger->id, CBM_ID_SIZE);
     fill_mark(holding->seen, holding->ledger->entries[holding->entry].durations, mark);
+    return holding->entry;
+}
+
+/* Without memory for that, a later broker finds an older watermark, and takes a little twice. */
+static void note_left(cbm_ledgers *ledgers, const cbm_mapped_ledger *ledger, uint32_t entry)
+{
+    if (!ledgers->recall)
+        return;
+    if (ledgers->left_count == ledgers->left_capacity) {
+        uint32_t capacity = ledgers->left_capacity ? 2 * ledgers->left_capacity : 16;
+        cbm_left_entry *left = realloc(ledgers->left, capacity * sizeof *left);
+
+        if (!left)
+            return;
+        ledgers->left = left;
+        ledgers->left_capacity = capacity;
+    }
+    ledgers->left[ledgers->left_count++] = (cbm_left_entry){ledger->holder, entry};
+}
+
+bool cbm_ledgers_next_left(cbm_ledgers *ledgers, uint8_t id[CBM_ID_SIZE], uint32_t *entry,
+                           uint64_t mark[CBM_LEDGER_MARK])
+{
+    while (ledgers->left_count) {
+        const cbm_left_entry *left = &ledgers->left[--ledgers->left_count];
+        const cbm_mapped_ledger *ledger = cbm_ledgers_of_holder(ledgers, left->holder);
+
+        if (!ledger || ledger->entries[left->entry].state != CBM_ENTRY_LEFT)
+            continue;
+        *entry = left->entry;
+        memcpy(id, ledger->id, CBM_ID_SIZE);
+        fill_mark(ledger->entries[left->entry].seen, ledger->entries[left->entry].durations, mark);
+        return true;
+    }
+    free(ledgers->left);
+    ledgers->left = NULL;
+    ledgers->left_capacity = 0;
+    return false;
 }
 
 /* ---- Who holds what ------------------------------------------------------------------------------------------------ */
@@ -378,19 +419,27 @@ static bool has_news(const cbm_ledger *page, uint32_t entry, const cbm_entry_rec
     return memcmp(sums, record->seen, sizeof sums) != 0;
 }
 
+static void recall(const cbm_ledgers *ledgers, const cbm_mapped_ledger *ledger, uint32_t entry,
+                   cbm_entry_record *record)
+{
+    uint64_t mark[CBM_LEDGER_MARK] = {0};
+    const uint64_t *durations = mark + CBM_LEDGER_COUNTERS;
+
+    if (!ledgers->recall ||
+        !ledgers->recall(ledgers->recall_context, ledger->id, entry, mark, CBM_LEDGER_MARK))
+        return;
+    memcpy(record->seen, mark, sizeof record->seen);
+    if (record->seen[CBM_COUNTER_TIMED] && !record->durations)
+        record->durations = calloc(CBM_LEDGER_BUCKETS, sizeof *record->durations);
+    for (uint32_t bucket = 0; record->durations && bucket < CBM_LEDGER_BUCKETS; bucket++)
+        record->durations[bucket] = (uint32_t)durations[bucket];
+}
+
 /* The first look at a fresh entry: what is known of it, and whether it is fresh indeed. */
 static void look_at(const cbm_ledgers *ledgers, const cbm_mapped_ledger *ledger, uint32_t entry,
                     cbm_entry_record *record)
 {
-    cbm_ledger_mark mark = {0};
-
-    if (ledgers->recall && ledgers->recall(ledgers->recall_context, ledger->id, entry, &mark)) {
-        memcpy(record->seen, mark.counters, sizeof record->seen);
-        if (!record->durations)
-            record->durations = malloc(sizeof mark.durations);
-        if (record->durations)
-            memcpy(record->durations, mark.durations, sizeof mark.durations);
-    }
+    recall(ledgers, ledger, entry, record);
     if (has_news(ledger->page, entry, record))
         record->state = CBM_ENTRY_FOREIGN;
 }
@@ -521,6 +570,7 @@ void cbm_ledgers_unbind_slot(cbm_ledgers *ledgers, uint32_t slot)
     while (cbm_ledgers_holders(ledgers, slot)) {
         const cbm_holding *last = &ledgers->slots[slot].all[ledgers->slots[slot].count - 1];
 
+        note_left(ledgers, last->ledger, last->entry);
         cbm_ledgers_unbind(ledgers, last->ledger, last->entry);
     }
 }

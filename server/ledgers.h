@@ -26,11 +26,8 @@ enum {
     CBM_LEDGER_COUNTERS,
 };
 
-/* What has been taken of an entry: its watermark. */
-typedef struct cbm_ledger_mark {
-    uint64_t counters[CBM_LEDGER_COUNTERS];
-    uint32_t durations[CBM_LEDGER_BUCKETS]; /* modulo 2^32 */
-} cbm_ledger_mark;
+/* What has been taken of an entry, its watermark: the counters, then the buckets of its durations modulo 2^32. */
+#define CBM_LEDGER_MARK (CBM_LEDGER_COUNTERS + CBM_LEDGER_BUCKETS)
 
 /* What is new since then. */
 typedef struct cbm_ledger_news {
@@ -88,8 +85,15 @@ typedef struct cbm_holdings {
     uint32_t count, capacity;
 } cbm_holdings;
 
-/* What was taken of an entry before this broker began: false, and *mark stays 0: nothing is known. */
-typedef bool cbm_ledger_recall(void *context, const uint8_t ledger[CBM_ID_SIZE], uint32_t entry, cbm_ledger_mark *mark);
+/* The watermark of an entry from before this broker began, up to `most` of it. Returns how much of it is known; the rest is 0. */
+typedef size_t cbm_ledger_recall(void *context, const uint8_t ledger[CBM_ID_SIZE], uint32_t entry, uint64_t *mark,
+                                 size_t most);
+
+/* An entry whose breaker is gone. */
+typedef struct cbm_left_entry {
+    uint64_t holder;
+    uint32_t entry;
+} cbm_left_entry;
 
 typedef struct cbm_ledgers {
     cbm_holdings *slots;
@@ -100,8 +104,10 @@ typedef struct cbm_ledgers {
     struct cbm_ledger_node *by_id;
     uint64_t numbers; /* given to ledgers so far */
     cbm_mapped_ledger *broken;
-    cbm_ledger_recall *recall; /* NULL: nothing is known of before */
+    cbm_ledger_recall *recall; /* NULL: nothing is known of before, and nothing will be of now */
     void *recall_context;
+    cbm_left_entry *left; /* since cbm_ledgers_next_left, if there is a recall */
+    uint32_t left_count, left_capacity;
 } cbm_ledgers;
 
 int cbm_ledgers_init(cbm_ledgers *ledgers, uint32_t slots); /* CBM_PROTO_E_NOMEM */
@@ -140,8 +146,13 @@ void cbm_ledgers_read(cbm_ledgers *ledgers, uint32_t slot, cbm_ledger_depth dept
 /* The same of one entry, which is bound. */
 void cbm_ledgers_read_entry(cbm_ledgers *ledgers, cbm_mapped_ledger *ledger, uint32_t entry,
                             cbm_ledger_depth depth, cbm_ledger_news *news);
-/* The watermark of the holding `index` of a slot. */
-void cbm_ledgers_mark(const cbm_ledgers *ledgers, uint32_t slot, uint32_t index, cbm_ledger_mark *mark);
+
+/* The watermark of the holding `index` of a slot. Returns its entry. */
+uint32_t cbm_ledgers_mark(const cbm_ledgers *ledgers, uint32_t slot, uint32_t index, uint8_t ledger[CBM_ID_SIZE],
+                          uint64_t mark[CBM_LEDGER_MARK]);
+/* That of an entry whose breaker is gone, each once. False: no more. */
+bool cbm_ledgers_next_left(cbm_ledgers *ledgers, uint8_t ledger[CBM_ID_SIZE], uint32_t *entry,
+                           uint64_t mark[CBM_LEDGER_MARK]);
 
 /* A ledger that turned out not to make sense, taken off the list of them; NULL: no more. */
 cbm_mapped_ledger *cbm_ledgers_next_broken(cbm_ledgers *ledgers);

@@ -181,15 +181,16 @@ Test(server_ledgers, what_an_earlier_broker_did_not_take_is_of_the_breaker_that_
     cr_assert_eq(read_slot(9).counters[3], 0, "once");
 }
 
-static bool recall_three(void *context, const uint8_t *id, uint32_t entry, cbm_ledger_mark *mark)
+static size_t recall_three(void *context, const uint8_t *id, uint32_t entry, uint64_t *mark, size_t most)
 {
     (void)context, (void)id;
+    cr_assert_eq(most, CBM_LEDGER_MARK);
     if (entry != 0)
-        return false;
-    mark->counters[3] = 3;
-    mark->counters[CBM_COUNTER_TIMED] = 1;
-    mark->durations[9] = 1;
-    return true;
+        return 0;
+    mark[3] = 3;
+    mark[CBM_COUNTER_TIMED] = 1;
+    mark[CBM_LEDGER_COUNTERS + 9] = 1;
+    return most;
 }
 
 Test(server_ledgers, what_an_earlier_broker_took_is_not_taken_again)
@@ -371,7 +372,8 @@ Test(server_ledgers, a_broken_one_may_end_before_it_is_given_up)
 
 Test(server_ledgers, the_watermark_says_what_was_taken)
 {
-    cbm_ledger_mark mark;
+    uint64_t mark[CBM_LEDGER_MARK];
+    uint8_t id[CBM_ID_SIZE];
 
     bind_to(5);
     page->entries[0][0].successes[4] = 6;
@@ -379,7 +381,34 @@ Test(server_ledgers, the_watermark_says_what_was_taken)
     page->histograms[0][0].counts[3] = 1;
     read_slot(5);
     page->entries[0][0].successes[4] = 60;
-    cbm_ledgers_mark(&ledgers, 5, 0, &mark);
-    cr_assert_eq(mark.counters[4], 6);
-    cr_assert_eq(mark.durations[3], 1);
+    cr_assert_eq(cbm_ledgers_mark(&ledgers, 5, 0, id, mark), 0);
+    cr_assert_arr_eq(id, page->id, sizeof id);
+    cr_assert_eq(mark[4], 6);
+    cr_assert_eq(mark[CBM_LEDGER_COUNTERS + 3], 1);
+}
+
+static size_t recall_nothing(void *context, const uint8_t *id, uint32_t entry, uint64_t *mark, size_t most)
+{
+    (void)context, (void)id, (void)entry, (void)mark, (void)most;
+    return 0;
+}
+
+Test(server_ledgers, the_watermark_outlives_its_breaker)
+{
+    uint64_t mark[CBM_LEDGER_MARK];
+    uint8_t id[CBM_ID_SIZE];
+    uint32_t entry;
+
+    ledgers.recall = recall_nothing;
+    bind_to(4);
+    bind_to(5);
+    page->entries[0][1].late = 6;
+    read_slot(5);
+    cbm_ledgers_unbind_slot(&ledgers, 4);
+    cbm_ledgers_unbind_slot(&ledgers, 5);
+    bind_to(4);
+    cr_assert(cbm_ledgers_next_left(&ledgers, id, &entry, mark));
+    cr_assert_eq(entry, 1);
+    cr_assert_eq(mark[CBM_COUNTER_LATE], 6);
+    cr_assert_not(cbm_ledgers_next_left(&ledgers, id, &entry, mark), "the other has one again");
 }
