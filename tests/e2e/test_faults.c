@@ -120,21 +120,21 @@ static bool stands_still(void *context)
     char path[64], text[512];
     snprintf(path, sizeof path, "/proc/%d/task", (int)b->pid);
     DIR *tasks = opendir(path);
-    bool still = tasks != NULL;
-    for (struct dirent *task; still && (task = readdir(tasks)) != NULL;) {
+    bool stopped = tasks != NULL;
+    for (struct dirent *task; stopped && (task = readdir(tasks)) != NULL;) {
         if (task->d_name[0] == '.')
             continue;
         snprintf(path, sizeof path, "/proc/%d/task/%.16s/stat", (int)b->pid, task->d_name);
         FILE *file = fopen(path, "r");
         text[file != NULL ? fread(text, 1, sizeof text - 1, file) : 0] = '\0';
         const char *state = strrchr(text, ')');
-        still = state != NULL && state[2] == 'T';
+        stopped = state != NULL && state[2] == 'T';
         if (file != NULL)
             fclose(file);
     }
     if (tasks != NULL)
         closedir(tasks);
-    return still;
+    return stopped;
 }
 
 static void stop(broker *b)
