@@ -32,11 +32,13 @@ void cbm_clients_remove(cbm_client *client)
     pthread_mutex_unlock(&lock);
 }
 
-/* All from `backend` on, but for the registry. */
+/* What was the broker's of the earlier client, and all from `backend` on but for the registry. */
 static void clear(cbm_client *client)
 {
     cbm_registry registry = client->registry;
 
+    atomic_store(&client->answered, false);
+    atomic_store(&client->attached, false);
     memset(&client->backend, 0, sizeof(*client) - offsetof(cbm_client, backend));
     client->registry = registry;
 }

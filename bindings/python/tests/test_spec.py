@@ -304,7 +304,7 @@ class RateLimit(unittest.TestCase):
     """More operations than the limit: a broker with a limit of three a minute."""
 
     def setUp(self):
-        broker = support.Broker("--rate-limit", "3", "--rate-window-ms", "60000")
+        broker = support.Broker("--rate-limit", "3", "--rate-window-ms", "60000", "--rate-limit-scope", "calls")
         self.addCleanup(broker.free)
         self.manager = cbm.open(broker.address)
         self.addCleanup(self.manager.close)
