@@ -193,8 +193,7 @@ void cbm_engine_pull_slot(cbm_engine *engine, uint32_t slot, cbm_ledger_depth de
     cbm_core_glance glance;
     int64_t at_ns;
 
-    if (!cbm_ledgers_holders(&shared->ledgers, slot) ||
-        cbm_core_glance_at(engine->manager, slot, now_ns, &glance) != 0)
+    if (!cbm_ledgers_holders(&shared->ledgers, slot) || cbm_core_glance_at(engine->manager, slot, now_ns, &glance) != 0)
         return;
     cbm_shared_change(shared, slot);
     at_ns = time_of_pull(&shared->slots[slot], now_ns);

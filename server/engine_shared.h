@@ -49,7 +49,7 @@ typedef struct cbm_shared {
     uint32_t slot_count;
     uint32_t first_changed; /* 1 + slot; 0: none */
     cbm_second_ticks ticks;
-    bool asks;                 /* every begin goes to the broker, where it is counted */
+    bool asks;                                     /* every begin goes to the broker, where it is counted */
     void (*ended)(void *context, uint64_t holder); /* NULL: nobody hands ledgers over, so there are no tokens for it */
     void *ended_context;
     const cbm_ledger **unmapped; /* when the lock is released */

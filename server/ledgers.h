@@ -51,10 +51,10 @@ typedef enum cbm_entry_state {
 /* An entry as the broker knows it. */
 typedef struct cbm_entry_record {
     cbm_entry_state state;
-    uint32_t slot;       /* BOUND: its breaker's */
-    uint32_t at;         /* BOUND: its place among the holdings of that slot */
-    uint64_t name;       /* BOUND, LEFT: hash of the breaker's name */
-    uint32_t *durations; /* seen; NULL: none */
+    uint32_t slot;                      /* BOUND: its breaker's */
+    uint32_t at;                        /* BOUND: its place among the holdings of that slot */
+    uint64_t name;                      /* BOUND, LEFT: hash of the breaker's name */
+    uint32_t *durations;                /* seen; NULL: none */
     uint64_t seen[CBM_LEDGER_COUNTERS]; /* but for BOUND: then the holding has it */
 } cbm_entry_record;
 
@@ -98,7 +98,7 @@ typedef struct cbm_left_entry {
 typedef struct cbm_ledgers {
     cbm_holdings *slots;
     uint32_t slot_count;
-    uint32_t held_below; /* no slot from this one on was ever held */
+    uint32_t held_below;     /* no slot from this one on was ever held */
     cbm_mapped_ledger **all; /* by place; NULL: free */
     uint32_t count, capacity, next_place;
     struct cbm_ledger_node *by_id;
@@ -144,8 +144,8 @@ static inline uint32_t cbm_ledgers_holders(const cbm_ledgers *ledgers, uint32_t 
 /* Adds what is new of a breaker in all ledgers that hold it, and takes it: the next call does not find it again. */
 void cbm_ledgers_read(cbm_ledgers *ledgers, uint32_t slot, cbm_ledger_depth depth, cbm_ledger_news *news);
 /* The same of one entry, which is bound. */
-void cbm_ledgers_read_entry(cbm_ledgers *ledgers, cbm_mapped_ledger *ledger, uint32_t entry,
-                            cbm_ledger_depth depth, cbm_ledger_news *news);
+void cbm_ledgers_read_entry(cbm_ledgers *ledgers, cbm_mapped_ledger *ledger, uint32_t entry, cbm_ledger_depth depth,
+                            cbm_ledger_news *news);
 
 /* The watermark of the holding `index` of a slot. Returns its entry. */
 uint32_t cbm_ledgers_mark(const cbm_ledgers *ledgers, uint32_t slot, uint32_t index, uint8_t ledger[CBM_ID_SIZE],

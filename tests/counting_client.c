@@ -49,9 +49,12 @@ counting_client *counting_client_new(cbm_engine *engine, int64_t pid)
 
     cr_assert_not_null(publisher);
     client->engine = engine;
-    client->caller =
-        (cbm_caller){.holder = (uint64_t)pid, .connection = (uint64_t)pid, .uid = 1000, .pid = pid, .admin = true,
-                     .correlation_id = ""};
+    client->caller = (cbm_caller){.holder = (uint64_t)pid,
+                                  .connection = (uint64_t)pid,
+                                  .uid = 1000,
+                                  .pid = pid,
+                                  .admin = true,
+                                  .correlation_id = ""};
     client->descriptor = memfd_create("ledger", MFD_CLOEXEC);
     cr_assert_eq(ftruncate(client->descriptor, CBM_LEDGER_SIZE), 0);
     client->ledger = map(client->descriptor, CBM_LEDGER_SIZE, PROT_READ | PROT_WRITE);

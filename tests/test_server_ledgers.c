@@ -15,8 +15,7 @@ static cbm_mapped_ledger *ledger;
 
 static cbm_ledger *new_page(uint8_t id)
 {
-    cbm_ledger *made =
-        mmap(NULL, CBM_LEDGER_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    cbm_ledger *made = mmap(NULL, CBM_LEDGER_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     uint8_t bytes[CBM_ID_SIZE] = {id};
 
     cr_assert_neq(made, MAP_FAILED);

@@ -1,108 +1,16 @@
 /*
  * The engine and processes that count by themselves: what they counted comes before what the broker does, at each moment at which
- * it has to, and the board says what follows before anybody is answered.
+ * it has to.
  */
 #include <criterion/criterion.h>
 #include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
 
-#include "counting_client.h"
+#include "counting_engine.h"
 #include "engine_inner.h"
 #include "error.h"
-#include "log.h"
 #include "sanitizers.h"
 
-static cbm_engine *engine;
-static counting_client *client;
-static int ended;
-
-static cbm_engine *new_engine(cbm_engine_options options)
-{
-    cbm_engine *made;
-
-    options.max_breakers = 1000;
-    options.rate_window_ms = 1000;
-    options.address = "ipc:///tmp/s";
-    cr_assert_eq(cbm_engine_new(&made, &options), 0);
-    counting_listen(made, &ended);
-    return made;
-}
-
-static void set_up(void)
-{
-    cbm_log_set_level(CBM_LOG_ERROR);
-    ended = 0;
-    engine = new_engine((cbm_engine_options){0});
-    client = counting_client_new(engine, 1);
-}
-
-static void tear_down(void)
-{
-    counting_client_free(client);
-    cbm_engine_free(engine);
-}
-
-TestSuite(server_pulls, .init = set_up, .fini = tear_down, .timeout = 60);
-
-static cbm_core_state begin(counting_client *who, const char *name, int *error)
-{
-    cbm_core_decision decision;
-
-    *error = cbm_engine_call_begin(engine, &who->caller, name, NULL, NULL, &decision);
-    return decision.state;
-}
-
-static uint64_t flag(const counting_handle *handle, uint64_t flags)
-{
-    return counting_word(handle, NULL) & flags;
-}
-
-static cbm_core_state board_state(const counting_handle *handle)
-{
-    return cbm_word_state(counting_word(handle, NULL));
-}
-
-static void control(const counting_handle *handle, cbm_core_control what, uint32_t for_ms)
-{
-    cbm_core_status status;
-
-    cr_assert_eq(cbm_engine_control(engine, &client->caller, handle->name, what, NULL, for_ms, &status), 0);
-}
-
-static void wait_until(int64_t at_ns)
-{
-    struct timespec time = {at_ns / CBM_CORE_NS_PER_S, at_ns % CBM_CORE_NS_PER_S};
-
-    clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &time, NULL);
-}
-
-/* Waits for a whole second to begin, if less of this one is left than that. */
-static void have_time_in_this_second(int64_t needed_ns)
-{
-    int64_t now_ns = cbm_clock_ns(), next_ns = (now_ns / CBM_CORE_NS_PER_S + 1) * CBM_CORE_NS_PER_S;
-
-    if (next_ns - now_ns < needed_ns)
-        wait_until(next_ns);
-}
-
-static cbm_core_snapshot snapshot(const counting_handle *handle)
-{
-    cbm_core_snapshot made;
-
-    pthread_mutex_lock(&engine->lock);
-    cr_assert_eq(cbm_core_snapshot_at(engine->manager, handle->slot, cbm_clock_ns(), &made), 0);
-    pthread_mutex_unlock(&engine->lock);
-    return made;
-}
-
-/* What the engine has recorded, without a look at ledgers. */
-static uint64_t recorded(const counting_handle *handle)
-{
-    return snapshot(handle).statistics.successful_calls;
-}
+TestSuite(server_pulls, .init = counting_set_up, .fini = counting_tear_down, .timeout = 60);
 
 /* ---- Before a report ------------------------------------------------------------------------------------------------- */
 
@@ -148,7 +56,8 @@ Test(server_pulls, a_pull_reads_the_holders_of_that_breaker_and_nobody_else)
 
 Test(server_pulls, a_window_counts_them_in_their_place)
 {
-    counting_handle handle = counting_get(client, "a", "rule=count_window window_size=10 minimum_calls=10 failure_rate=50");
+    counting_handle handle =
+        counting_get(client, "a", "rule=count_window window_size=10 minimum_calls=10 failure_rate=50");
 
     for (int i = 0; i < 4; i++)
         counting_report(&handle, CBM_CORE_FAILURE);
@@ -161,7 +70,8 @@ Test(server_pulls, a_window_counts_them_in_their_place)
 
 Test(server_pulls, fast_comes_back_when_successes_decide_nothing_any_more)
 {
-    counting_handle handle = counting_get(client, "a", "rule=count_window window_size=4 minimum_calls=4 failure_rate=75");
+    counting_handle handle =
+        counting_get(client, "a", "rule=count_window window_size=4 minimum_calls=4 failure_rate=75");
 
     counting_report(&handle, CBM_CORE_FAILURE);
     counting_report(&handle, CBM_CORE_FAILURE);
@@ -173,11 +83,6 @@ Test(server_pulls, fast_comes_back_when_successes_decide_nothing_any_more)
 }
 
 /* ---- Before whatever is done by hand ----------------------------------------------------------------------------------- */
-
-static cbm_core_statistics statistics(const counting_handle *handle)
-{
-    return counting_status(handle).statistics;
-}
 
 Test(server_pulls, nothing_done_by_hand_makes_those_before_it_late)
 {
@@ -354,8 +259,8 @@ static uint64_t not_recorded(const racer *runner)
 /* A million times `fast` is taken away under a thread that counts. What it takes for counted was recorded, and decided, by then. */
 Test(server_pulls, none_is_missed_when_fast_ends_under_it, .timeout = 300)
 {
-    racer runner = {.handle = counting_get(
-                        client, "a", "rule=count_window window_size=1000 minimum_calls=1000 failure_rate=0.1")};
+    racer runner = {
+        .handle = counting_get(client, "a", "rule=count_window window_size=1000 minimum_calls=1000 failure_rate=0.1")};
     uint64_t asked, would_pull = 0, missed = 0;
     cbm_core_status status;
     pthread_t thread;
@@ -376,99 +281,10 @@ Test(server_pulls, none_is_missed_when_fast_ends_under_it, .timeout = 300)
     atomic_store(&runner.stop, true);
     pthread_join(thread, NULL);
     status = counting_status(&runner.handle);
-    cr_log_info("%lu counted, %lu of them as it ended, %lu missed", status.statistics.successful_calls, would_pull, missed);
+    cr_log_info("%lu counted, %lu of them as it ended, %lu missed", status.statistics.successful_calls, would_pull,
+                missed);
     cr_assert_gt(status.statistics.successful_calls, 1000);
     cr_assert_eq(missed, 0);
-}
-
-/* ---- Seconds ------------------------------------------------------------------------------------------------------------ */
-
-#define ONE_SECOND "rule=time_window window_s=1 minimum_calls=1000"
-
-Test(server_pulls, what_was_counted_belongs_to_the_second_in_which_it_was_when_a_request_comes_after_it)
-{
-    counting_handle handle;
-
-    have_time_in_this_second(200 * CBM_CORE_NS_PER_MS);
-    handle = counting_get(client, "a", ONE_SECOND);
-    counting_successes(&handle, 10);
-    cr_assert_eq(counting_status(&handle).calls, 10);
-    counting_successes(&handle, 10);
-    wait_until((cbm_clock_ns() / CBM_CORE_NS_PER_S + 1) * CBM_CORE_NS_PER_S);
-    cr_assert_eq(counting_status(&handle).calls, 0);
-    cr_assert_eq(statistics(&handle).successful_calls, 20);
-    have_time_in_this_second(200 * CBM_CORE_NS_PER_MS);
-    counting_successes(&handle, 4);
-    cr_assert_eq(counting_status(&handle).calls, 4);
-}
-
-Test(server_pulls, nobody_needs_to_ask_for_that)
-{
-    counting_handle handle;
-
-    have_time_in_this_second(200 * CBM_CORE_NS_PER_MS);
-    handle = counting_get(client, "a", ONE_SECOND);
-    counting_successes(&handle, 10);
-    for (int64_t end_ns = cbm_clock_ns() + 10 * CBM_CORE_NS_PER_S; recorded(&handle) < 10;)
-        cr_assert_lt(cbm_clock_ns(), end_ns);
-    have_time_in_this_second(200 * CBM_CORE_NS_PER_MS);
-    cr_assert_eq(counting_status(&handle).calls, 0);
-    cr_assert_gt(engine->shared.ticks.lateness_last_ns, 0);
-    cr_assert_leq(engine->shared.ticks.lateness_last_ns, engine->shared.ticks.lateness_max_ns);
-}
-
-Test(server_pulls, fast_follows_the_window_as_it_moves)
-{
-    counting_handle handle;
-    uint64_t fast = CBM_WORD_FAST;
-
-    have_time_in_this_second(200 * CBM_CORE_NS_PER_MS);
-    handle = counting_get(client, "a", "rule=time_window window_s=1 minimum_calls=10 failure_rate=50");
-    for (int i = 0; i < 6; i++)
-        counting_report(&handle, CBM_CORE_FAILURE);
-    cr_assert_not(flag(&handle, CBM_WORD_FAST), "with four successes it would open");
-    for (int64_t end_ns = cbm_clock_ns() + 10 * CBM_CORE_NS_PER_S; flag(&handle, CBM_WORD_FAST) != fast;)
-        cr_assert_lt(cbm_clock_ns(), end_ns);
-}
-
-Test(server_pulls, there_are_ticks_only_while_a_time_window_has_holders)
-{
-    counting_handle other = counting_get(client, "b", "rule=count_window");
-    counting_handle handle;
-
-    cr_assert_eq(engine->shared.ticks.next_ns, CBM_CORE_NEVER_NS);
-    handle = counting_get(client, "a", ONE_SECOND);
-    cr_assert_eq(engine->shared.ticks.count, 1);
-    cr_assert_lt(engine->shared.ticks.next_ns, CBM_CORE_NEVER_NS);
-    control(&handle, CBM_CORE_CONTROL_FORCE_OPEN, 0);
-    cr_assert_eq(engine->shared.ticks.next_ns, CBM_CORE_NEVER_NS);
-    control(&handle, CBM_CORE_CONTROL_ENABLE, 0);
-    cr_assert_eq(engine->shared.ticks.count, 1);
-    control(&other, CBM_CORE_CONTROL_METRICS_ONLY, 0);
-    cr_assert_eq(engine->shared.ticks.count, 1);
-    cbm_engine_ledger_end(engine, client->holder);
-    cr_assert_eq(engine->shared.ticks.next_ns, CBM_CORE_NEVER_NS);
-}
-
-Test(server_pulls, many_ticks_leave_none_out)
-{
-    counting_handle handles[200];
-    uint64_t removed;
-    char name[16];
-
-    for (int i = 0; i < 200; i++) {
-        snprintf(name, sizeof name, "b%d", i);
-        handles[i] = counting_get(client, name, ONE_SECOND);
-    }
-    cr_assert_eq(cbm_engine_remove(engine, &client->caller, "b1?", &removed), 0);
-    have_time_in_this_second(200 * CBM_CORE_NS_PER_MS);
-    for (int i = 0; i < 200; i++)
-        if (i < 10 || i > 19)
-            counting_successes(&handles[i], 1);
-    for (int i = 0; i < 200; i++)
-        for (int64_t end_ns = cbm_clock_ns() + 10 * CBM_CORE_NS_PER_S; (i < 10 || i > 19) && !recorded(&handles[i]);)
-            cr_assert_lt(cbm_clock_ns(), end_ns, "%d", i);
-    cr_assert_eq(engine->shared.ticks.count, 190);
 }
 
 /* ---- When it is looked at ----------------------------------------------------------------------------------------------- */
@@ -521,404 +337,4 @@ Test(server_pulls, a_report_of_a_call_from_the_board_counts_its_operation)
     counting_report(&handle, CBM_CORE_FAILURE);
     cbm_engine_stats(engine, &stats);
     cr_assert_eq(stats.total_operations, before.total_operations + 1);
-}
-
-/* ---- The board ---------------------------------------------------------------------------------------------------------- */
-
-Test(server_pulls, the_board_says_what_the_breaker_is_before_anybody_is_answered)
-{
-    counting_handle handle = counting_get(client, "a", "failure_threshold=1 timeout_ms=60000");
-    cbm_core_status status = counting_status(&handle);
-    int64_t aux, now_ns;
-
-    cr_assert_eq(counting_word(&handle, &aux),
-                 cbm_word_make(CBM_CORE_CLOSED, CBM_WORD_FAST, status.epoch, status.slot_generation));
-    cr_assert_eq(aux, 0);
-    now_ns = cbm_clock_ns();
-    counting_report(&handle, CBM_CORE_FAILURE);
-    cr_assert_eq(counting_word(&handle, &aux), cbm_word_make(CBM_CORE_OPEN, 0, status.epoch + 1, status.slot_generation));
-    cr_assert_geq(aux, now_ns + 60 * CBM_CORE_NS_PER_S);
-    cr_assert_leq(aux, cbm_clock_ns() + 60 * CBM_CORE_NS_PER_S);
-    control(&handle, CBM_CORE_CONTROL_FORCE_OPEN, 0);
-    cr_assert_eq(counting_word(&handle, &aux),
-                 cbm_word_make(CBM_CORE_FORCED_OPEN, 0, status.epoch + 2, status.slot_generation));
-    cr_assert_eq(aux, INT64_MAX);
-    control(&handle, CBM_CORE_CONTROL_DISABLE, 0);
-    cr_assert_eq(board_state(&handle), CBM_CORE_DISABLED);
-    cr_assert(flag(&handle, CBM_WORD_FAST));
-}
-
-Test(server_pulls, a_report_that_only_lengthens_open_is_on_the_board_too)
-{
-    counting_handle handle = counting_get(client, "a", "failure_threshold=1 timeout_ms=1000");
-    cbm_report_message message = {.name = "a", .outcome = CBM_CORE_FAILURE, .duration_ns = -1, .open_for_ms = 500000};
-    int64_t before, after;
-    cbm_core_state state;
-
-    counting_report(&handle, CBM_CORE_FAILURE);
-    counting_word(&handle, &before);
-    cr_assert_eq(cbm_engine_call_report(engine, &client->caller, &message, &state), 0);
-    counting_word(&handle, &after);
-    cr_assert_gt(after, before + 400 * CBM_CORE_NS_PER_S);
-}
-
-Test(server_pulls, windows_want_durations_while_calls_pass)
-{
-    counting_handle handle = counting_get(client, "a", "rule=count_window slow_call_duration_ms=250");
-    int64_t aux;
-
-    cr_assert(counting_word(&handle, &aux) & CBM_WORD_TIMED);
-    cr_assert_eq(aux, 250 * CBM_CORE_NS_PER_MS);
-    control(&handle, CBM_CORE_CONTROL_FORCE_OPEN, 0);
-    cr_assert_not(counting_word(&handle, &aux) & CBM_WORD_TIMED);
-    cr_assert_eq(aux, INT64_MAX);
-}
-
-static void open_and_wait(const counting_handle *handle)
-{
-    cbm_core_status status;
-
-    counting_report(handle, CBM_CORE_FAILURE);
-    for (int64_t end_ns = cbm_clock_ns() + 10 * CBM_CORE_NS_PER_S; !(status = counting_status(handle)).due;)
-        cr_assert_lt(cbm_clock_ns(), end_ns);
-}
-
-Test(server_pulls, a_full_half_open_refuses_from_the_board_for_as_long_as_its_lease)
-{
-    counting_handle handle = counting_get(client, "a", "failure_threshold=1 timeout_ms=1 permit_lease_ms=5000");
-    int64_t now_ns, aux;
-    int error;
-
-    open_and_wait(&handle);
-    cr_assert_eq(board_state(&handle), CBM_CORE_OPEN, "until somebody asks");
-    now_ns = cbm_clock_ns();
-    cr_assert_eq(begin(client, "a", &error), CBM_CORE_HALF_OPEN);
-    cr_assert_eq(error, 0);
-    cr_assert_eq(board_state(&handle), CBM_CORE_HALF_OPEN);
-    cr_assert(counting_word(&handle, &aux) & CBM_WORD_FULL);
-    cr_assert_geq(aux, now_ns + 5100 * CBM_CORE_NS_PER_MS);
-    cr_assert_leq(aux, cbm_clock_ns() + 5100 * CBM_CORE_NS_PER_MS);
-}
-
-Test(server_pulls, a_lease_without_end_is_looked_at_every_second)
-{
-    counting_handle handle = counting_get(client, "a", "failure_threshold=1 timeout_ms=1 permit_lease_ms=0");
-    int64_t aux, again;
-    int error;
-
-    open_and_wait(&handle);
-    begin(client, "a", &error);
-    cr_assert(counting_word(&handle, &aux) & CBM_WORD_FULL);
-    cr_assert_leq(aux, cbm_clock_ns() + CBM_CORE_NS_PER_S);
-    begin(client, "a", &error);
-    cr_assert_eq(error, CBM_PROTO_E_HALF_OPEN_FULL);
-    cr_assert(counting_word(&handle, &again) & CBM_WORD_FULL);
-    cr_assert_gt(again, aux);
-}
-
-Test(server_pulls, half_open_with_a_permit_to_give_is_asked)
-{
-    counting_handle handle = counting_get(client, "a", "failure_threshold=1 timeout_ms=1 half_open_calls=2 success_threshold=2");
-    int error;
-
-    open_and_wait(&handle);
-    begin(client, "a", &error);
-    cr_assert_not(flag(&handle, CBM_WORD_FULL));
-    begin(client, "a", &error);
-    cr_assert(flag(&handle, CBM_WORD_FULL));
-}
-
-Test(server_pulls, an_empty_slot_is_of_its_next_breaker_and_asks)
-{
-    counting_handle handle = counting_get(client, "a", "");
-    uint64_t removed;
-
-    cr_assert_eq(cbm_engine_remove(engine, &client->caller, "a", &removed), 0);
-    cr_assert_eq(removed, 1);
-    cr_assert_gt(cbm_word_generation(counting_word(&handle, NULL)), handle.generation);
-    cr_assert(flag(&handle, CBM_WORD_ASK));
-    cr_assert_not(flag(&handle, CBM_WORD_FAST));
-}
-
-Test(server_pulls, where_each_begin_is_limited_each_asks_and_counts_once)
-{
-    cbm_engine *saved = engine;
-    counting_client *asking;
-    counting_handle handle;
-    cbm_core_stats stats;
-
-    engine = new_engine((cbm_engine_options){.rate_limit_calls = true});
-    asking = counting_client_new(engine, 1);
-    handle = counting_get(asking, "a", "");
-    cr_assert(flag(&handle, CBM_WORD_ASK));
-    counting_successes(&handle, 5);
-    cbm_engine_pull_ledgers(engine);
-    cbm_engine_stats(engine, &stats);
-    cr_assert_eq(stats.total_operations, 1, "the get: those that began asked");
-    cr_assert_eq(counting_status(&handle).statistics.successful_calls, 5);
-    counting_client_free(asking);
-    cbm_engine_free(engine);
-    engine = saved;
-}
-
-/* ---- Coming and going --------------------------------------------------------------------------------------------------- */
-
-Test(server_pulls, a_process_that_is_gone_loses_nothing_that_it_counted)
-{
-    counting_client *other = counting_client_new(engine, 2);
-    counting_handle handle = counting_get(client, "a", ""), others = counting_get(other, "a", "");
-
-    counting_successes(&others, 9);
-    counting_entry(&others)->late = 1;
-    cbm_engine_ledger_end(engine, other->holder);
-    cbm_engine_ledger_end(engine, other->holder);
-    cr_assert_eq(recorded(&handle), 10);
-    cr_assert_eq(snapshot(&handle).statistics.late_reports, 1);
-    cr_assert_eq(ended, 0, "who says so knows it");
-    counting_client_free(other);
-}
-
-Test(server_pulls, a_probe_belongs_to_the_process_and_not_to_its_connection)
-{
-    counting_handle handle = counting_get(client, "a", "failure_threshold=1 timeout_ms=1 permit_lease_ms=0");
-    int error;
-
-    open_and_wait(&handle);
-    begin(client, "a", &error);
-    cr_assert_eq(error, 0);
-    cbm_engine_caller_gone(engine, &client->caller);
-    cr_assert_eq(counting_status(&handle).permits_out, 1);
-    cbm_engine_ledger_end(engine, client->holder);
-    cr_assert_eq(board_state(&handle), CBM_CORE_OPEN, "a worker that died in the probe is a failed one");
-    cr_assert_eq(counting_status(&handle).statistics.abandoned, 1);
-}
-
-Test(server_pulls, a_detached_ledger_is_nobodys_holder)
-{
-    counting_handle handle = counting_get(client, "a", "failure_threshold=1 timeout_ms=1 permit_lease_ms=0");
-    cbm_caller stranger = {.uid = 1000, .pid = 7, .holder = 7, .connection = 7, .correlation_id = ""};
-    int error;
-
-    counting_successes(&handle, 2);
-    cr_assert_eq(cbm_engine_detach(engine, &stranger, client->ledger->id), CBM_PROTO_E_NOT_FOUND);
-    cr_assert_eq(cbm_engine_detach(engine, &client->caller, client->ledger->id), 0);
-    cr_assert_eq(cbm_engine_detach(engine, &client->caller, client->ledger->id), CBM_PROTO_E_NOT_FOUND);
-    cr_assert_eq(ended, 1);
-    cr_assert_eq(recorded(&handle), 2);
-    open_and_wait(&handle);
-    begin(client, "a", &error);
-    cr_assert_eq(error, 0);
-    cbm_engine_caller_gone(engine, &client->caller);
-    cr_assert_eq(counting_status(&handle).statistics.abandoned, 1, "its permits are its connection's again");
-}
-
-Test(server_pulls, a_ledger_that_comes_again_goes_on)
-{
-    counting_handle handle = counting_get(client, "a", "");
-    uint64_t holder = client->holder;
-
-    counting_successes(&handle, 2);
-    cr_assert_eq(counting_client_attach(client), 0);
-    cr_assert_eq(client->holder, holder);
-    cr_assert_eq(recorded(&handle), 2);
-    counting_successes(&handle, 3);
-    cr_assert_eq(counting_status(&handle).statistics.successful_calls, 5);
-    cr_assert_eq(counting_status(&handle).statistics.late_reports, 0);
-    counting_get_again(&handle);
-    cr_assert_eq(handle.entry, 0);
-    cr_assert_eq(ended, 0);
-}
-
-Test(server_pulls, a_ledger_is_not_taken_from_who_has_it)
-{
-    counting_client thief = *client;
-
-    thief.caller.pid = 2;
-    cr_assert_eq(counting_client_attach(&thief), CBM_PROTO_E_DENIED);
-    thief.caller = client->caller;
-    thief.caller.uid = 1001;
-    cr_assert_eq(counting_client_attach(&thief), CBM_PROTO_E_DENIED);
-}
-
-Test(server_pulls, who_names_anothers_ledger_gets_no_entry_and_no_say)
-{
-    cbm_caller thief = {.uid = 1000, .pid = 2, .holder = 2, .connection = 2, .correlation_id = ""};
-    cbm_ledger_claim claim = {.ledger = client->ledger->id, .wanted = -1, .entry = -1};
-    cbm_core_policy_request policy = {0};
-    cbm_core_get_result result;
-
-    cr_assert_eq(cbm_engine_get(engine, &thief, "a", &policy, &claim, &result), 0);
-    cr_assert_eq(claim.entry, -1);
-    cr_assert_eq(thief.holder, 2);
-}
-
-Test(server_pulls, a_new_broker_takes_what_the_old_one_did_not_see_as_statistics_only)
-{
-    counting_handle handle;
-    cbm_engine *old = engine;
-    cbm_core_status status;
-
-    counting_get(client, "b", "");
-    handle = counting_get(client, "a", "failure_threshold=2");
-    cr_assert_eq(handle.entry, 1);
-    counting_successes(&handle, 6);
-    engine = new_engine((cbm_engine_options){0});
-    client->engine = engine;
-    client->board = counting_client_new(engine, 9)->board; /* the new broker's */
-    cr_assert_eq(counting_client_attach(client), 0);
-    handle.client = client;
-    counting_get_again(&handle);
-    cr_assert_eq(handle.entry, 1, "it names its entries");
-    status = counting_status(&handle);
-    cr_assert_eq(status.statistics.successful_calls, 6);
-    cr_assert_eq(status.statistics.late_reports, 6);
-    counting_successes(&handle, 1);
-    status = counting_status(&handle);
-    cr_assert_eq(status.statistics.successful_calls, 7);
-    cr_assert_eq(status.statistics.late_reports, 6);
-    cbm_engine_free(old);
-}
-
-Test(server_pulls, a_process_without_a_pid_ends_with_its_connection)
-{
-    cbm_caller caller = {.uid = 1000, .holder = 5, .connection = 5, .correlation_id = ""};
-    counting_client nameless = *client;
-    uint8_t token[CBM_ID_SIZE];
-    int64_t now_ns;
-
-    cr_assert_eq(cbm_engine_detach(engine, &client->caller, client->ledger->id), 0);
-    nameless.caller = caller;
-    cr_assert_eq(counting_client_attach(&nameless), CBM_PROTO_E_DENIED, "who has no token has no connection");
-    cr_assert_eq(cbm_engine_attach(engine, &caller, token, &now_ns), 0);
-    cr_assert(caller.holds, "so that its end is told");
-    cr_assert_eq(counting_client_attach(&nameless), 0);
-    cr_assert_eq(engine->shared.ledgers.count, 1);
-    cbm_engine_caller_gone(engine, &caller);
-    cr_assert_eq(engine->shared.ledgers.count, 0);
-    cr_assert_eq(ended, 2);
-    cr_assert_eq(counting_client_attach(&nameless), CBM_PROTO_E_DENIED, "the token may come late");
-}
-
-/* ---- Breakers that go and come again ------------------------------------------------------------------------------------ */
-
-Test(server_pulls, a_breaker_that_is_made_again_begins_anew_in_the_same_entry)
-{
-    counting_handle handle = counting_get(client, "a", "");
-    uint64_t removed;
-
-    counting_successes(&handle, 4);
-    cr_assert_eq(cbm_engine_remove(engine, &client->caller, "a", &removed), 0);
-    cr_assert_eq(counting_succeed(&handle, counting_word(&handle, NULL) ^ CBM_WORD_GENERATION_MASK), NOT_COUNTED);
-    counting_get_again(&handle);
-    cr_assert_eq(handle.entry, 0);
-    cr_assert_eq(counting_status(&handle).statistics.successful_calls, 0);
-    counting_successes(&handle, 2);
-    cr_assert_eq(counting_status(&handle).statistics.successful_calls, 2);
-}
-
-Test(server_pulls, reset_manager_takes_all_breakers_and_no_watermark)
-{
-    counting_handle handle = counting_get(client, "a", ""), other = counting_get(client, "b", "");
-    cbm_core_stats stats;
-
-    counting_successes(&handle, 4);
-    counting_successes(&other, 4);
-    cr_assert_eq(cbm_engine_reset_manager(engine, &client->caller), 0);
-    cbm_engine_pull_ledgers(engine);
-    cbm_engine_stats(engine, &stats);
-    cr_assert_eq(stats.total_operations, 0);
-    counting_get_again(&other);
-    counting_get_again(&handle);
-    cr_assert_eq(handle.entry, 0);
-    cr_assert_eq(other.entry, 1);
-    counting_successes(&handle, 1);
-    cr_assert_eq(counting_status(&handle).statistics.successful_calls, 1);
-    cr_assert_eq(counting_status(&other).statistics.successful_calls, 0);
-}
-
-Test(server_pulls, a_breaker_that_is_only_called_by_ledger_does_not_expire)
-{
-    counting_handle handle = counting_get(client, "a", "expire_after_s=1"), idle = counting_get(client, "b", "expire_after_s=1");
-    int64_t end_ns = cbm_clock_ns() + 1500 * CBM_CORE_NS_PER_MS;
-    cbm_core_status status;
-
-    while (cbm_clock_ns() < end_ns) {
-        counting_successes(&handle, 1);
-        wait_until(cbm_clock_ns() + 10 * CBM_CORE_NS_PER_MS);
-    }
-    cr_assert_eq(cbm_engine_state_of(engine, "b", &status), CBM_PROTO_E_NOT_FOUND);
-    cr_assert_neq(cbm_word_generation(counting_word(&idle, NULL)), idle.generation);
-    cr_assert_eq(counting_status(&handle).slot_generation, handle.generation);
-}
-
-/* ---- What makes no sense ------------------------------------------------------------------------------------------------- */
-
-Test(server_pulls, a_ledger_that_makes_no_sense_is_given_up_and_the_process_goes_on_by_message)
-{
-    counting_client *other = counting_client_new(engine, 2);
-    counting_handle handle = counting_get(client, "a", "failure_threshold=2"), others = counting_get(other, "a", "");
-    cbm_core_state state;
-    int error;
-
-    counting_entry(&handle)->successes[0] = UINT64_C(1) << 50;
-    counting_successes(&others, 3);
-    cr_assert_eq(counting_report(&others, CBM_CORE_FAILURE), CBM_CORE_CLOSED);
-    cr_assert_eq(recorded(&others), 3);
-    cr_assert_eq(counting_status(&others).failures, 1, "it clears nothing either");
-    state = begin(client, "a", &error);
-    cr_assert_eq(state, CBM_CORE_CLOSED);
-    cr_assert_eq(error, 0);
-    counting_get_again(&handle);
-    cr_assert_eq(handle.entry, -1);
-    cr_assert_eq(ended, 0, "its process is watched still, for its permits");
-    cr_assert_eq(engine->shared.ledgers.count, 2);
-    cbm_engine_ledger_end(engine, client->holder);
-    cr_assert_eq(engine->shared.ledgers.count, 1);
-    counting_client_free(other);
-}
-
-Test(server_pulls, a_ledger_that_was_given_up_may_come_again)
-{
-    counting_handle handle = counting_get(client, "a", "");
-
-    counting_successes(&handle, 3);
-    cr_assert_eq(cbm_engine_pull(engine, &client->caller, "a"), 0);
-    counting_entry(&handle)->successes[cbm_word_epoch(counting_word(&handle, NULL)) % CBM_LEDGER_EPOCHS] = 2;
-    cr_assert_eq(cbm_engine_pull(engine, &client->caller, "a"), 0);
-    counting_entry(&handle)->successes[cbm_word_epoch(counting_word(&handle, NULL)) % CBM_LEDGER_EPOCHS] = 3;
-    cr_assert_eq(counting_client_attach(client), 0);
-    counting_get_again(&handle);
-    cr_assert_eq(handle.entry, 0);
-    counting_successes(&handle, 1);
-    cr_assert_eq(counting_status(&handle).statistics.successful_calls, 4);
-}
-
-Test(server_pulls, a_ledger_of_another_kind_is_refused)
-{
-    client->ledger->version++;
-    cr_assert_eq(counting_client_attach(client), CBM_PROTO_E_INVALID);
-}
-
-/* Who may report may trip any breaker, by ledger as by message; but that is all that it can do. */
-Test(server_pulls, forged_permits_are_late_or_refused)
-{
-    counting_handle handle = counting_get(client, "a", ""), other = counting_get(client, "b", "");
-    cbm_core_permit forged[] = {
-        {.slot = UINT32_MAX, .slot_generation = handle.generation, .flags = UINT32_MAX},
-        {.slot = handle.slot, .slot_generation = UINT32_MAX, .epoch = UINT32_MAX, .flags = UINT32_MAX},
-        {.slot = handle.slot, .slot_generation = handle.generation, .epoch = UINT32_MAX},
-        {.slot = handle.slot, .slot_generation = handle.generation, .id = UINT64_MAX},
-        {.slot = other.slot, .slot_generation = other.generation},
-    };
-    size_t count = sizeof forged / sizeof forged[0];
-    cbm_report_message message = {.name = "a", .outcome = CBM_CORE_FAILURE, .duration_ns = -1, .count = 1};
-    cbm_core_state state;
-
-    for (size_t i = 0; i < count; i++) {
-        message.permit_size = cbm_permit_write(message.permit, &forged[i], cbm_engine_incarnation(engine));
-        cr_assert_eq(cbm_engine_call_report(engine, &client->caller, &message, &state),
-                     i == count - 1 ? CBM_PROTO_E_INVALID : 0);
-    }
-    cr_assert_eq(statistics(&handle).late_reports, count - 1);
-    cr_assert_eq(counting_status(&handle).failures, 0);
 }
