@@ -116,7 +116,11 @@ class CircuitBreaker(_cbm.Breaker):
         None in a block that is left in another context than it was entered in, as when a forgotten asynchronous generator is
         closed by the loop: its permit gives itself back.
         """
-        entry, between = _entered.get(), []
+        entry = _entered.get()
+        if entry is not None and entry[0] is self:
+            _entered.set(entry[2])
+            return entry[1]
+        between = []
         while entry is not None and entry[0] is not self:
             between.append(entry)
             entry = entry[2]

@@ -5,8 +5,9 @@
  * written in Python on top of it. All state of the module is an interpreter's own.
  *
  * Who holds the interpreter's lock (the GIL): whatever may have to wait for the broker's answer is done without it, between
- * client_release and client_acquire. What cannot wait is done under it: giving it up and taking it back costs
- * more than a call that sends no message, and a thread that computes may keep it for 5 ms once it has been given up.
+ * client_release and client_acquire. What cannot wait is done under it, as cbm_call_try_begin and _try_report tell. Giving
+ * it up for them as well was measured: a call of an empty function takes 126 ns instead of 72, and beside a thread that
+ * computes 50 to 100 us instead of 0.13, as that thread keeps the lock for its whole turn once it has got it.
  */
 #ifndef CBM_PYTHON_MODULE_H
 #define CBM_PYTHON_MODULE_H

@@ -154,13 +154,25 @@ class Asyncio(support.BrokerTest):
     def what_needs_no_message_stays_in_the_thread_of_the_loop(self):
         client = cbm.open("local:")
         self.addCleanup(client.close)
+        self._stays_in_the_thread_of_the_loop(client)
 
+    def nor_does_what_is_answered_by_shared_memory_leave_it(self):
+        self.client.call(self.name(), lambda: 1)
+        self._stays_in_the_thread_of_the_loop(self.client)
+        self.client.get(self.name("_open"), failure_threshold=1)
+        support.fail_times(self.client, self.name("_open"), 1)
+
+        async def main():
+            asyncio.get_running_loop().run_in_executor = lambda *_: self.fail("given to another thread")
+            with self.assertRaises(cbm.CircuitOpenError):
+                await self.client.call_async(self.name("_open"), asyncio.sleep, None, 0)
+        asyncio.run(main())
+
+    def _stays_in_the_thread_of_the_loop(self, client):
         async def main():
             loop = asyncio.get_running_loop()
             loop.run_in_executor = lambda *_: self.fail("given to another thread")
             await client.call_async(self.name(), asyncio.sleep, None, 0)
-            with self.assertRaises(TypeError):
-                await client.call_async(self.name(), asyncio.sleep)
             async with client.get(self.name()):
                 pass
         asyncio.run(main())
