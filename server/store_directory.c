@@ -158,7 +158,7 @@ int cbm_store_database_move_aside(const cbm_store_directory *directory, int64_t 
 
     free_name(directory, wall_ms, moved, size);
     /* The database first: what is left of a log alone means nothing to SQLite, a database without its log does. */
-    if (rename(directory->database, moved) != 0)
+    if (rename(directory->database, moved) != 0 && errno != ENOENT)
         return errno;
     snprintf(moved_wal, sizeof moved_wal, "%s-wal", moved);
     if (rename(directory->wal, moved_wal) != 0 && errno != ENOENT)

@@ -59,6 +59,8 @@ cbm_store_error cbm_store_open_database(cbm_store *store, char *message, size_t 
     char why[WHY_MAX] = "";
     cbm_store_db_state state;
 
+    if (!cbm_store_database_exists(&store->directory) && cbm_store_log_exists(&store->directory))
+        return cbm_store_replace_database(store, "there is its log, but not it", message, message_size);
     if (!cbm_store_database_exists(&store->directory))
         return open_new(store, message, message_size);
     state = cbm_store_db_open(&store->db, path, why, sizeof why);

@@ -2,12 +2,14 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "store_db.h"
 
 #define APPLICATION_ID 0x63626d31 /* "cbm1" */
 #define BUSY_MS 2000
 #define CACHE_KIB 256
+#define EMPTY_MAX 4096 /* bytes of a database without tables: a page */
 
 /* What the tables are, in the order of their names. SQLite keeps these words, and a file with other ones is damaged. */
 typedef struct table {
@@ -187,12 +189,21 @@ static cbm_store_db_state state_of(cbm_store_db *db, int result, char *why, size
     return damaged ? CBM_STORE_DB_DAMAGED : CBM_STORE_DB_FAILED;
 }
 
-/* Nothing in it, or nothing yet: whoever began to make it was cut short. */
+/*
+ * Nothing in it, or nothing yet: whoever began to make it was cut short. What SQLite says of a damaged file may be wrong, so its
+ * size counts too: one with anything in it has several pages.
+ */
 static bool is_new(sqlite3 *sqlite, int *result)
 {
-    bool is_empty = number(sqlite, "PRAGMA page_count", result) == 0;
+    const char *path = sqlite3_db_filename(sqlite, "main");
+    struct stat status;
+    bool is_empty;
 
-    if (*result == SQLITE_OK && !is_empty)
+    *result = SQLITE_OK;
+    if (!path || stat(path, &status) != 0 || status.st_size > EMPTY_MAX)
+        return false;
+    is_empty = number(sqlite, "PRAGMA page_count", result) <= 1;
+    if (*result == SQLITE_OK && is_empty)
         is_empty = number(sqlite, "SELECT count(*) FROM sqlite_schema", result) == 0;
     if (*result == SQLITE_OK && is_empty)
         is_empty = number(sqlite, "PRAGMA application_id", result) == 0;

@@ -478,6 +478,31 @@ Test(store, of_which_the_making_was_cut_short_is_made)
     cr_assert_eq(damaged_files(), 0);
 }
 
+Test(store, of_which_only_the_log_is_left_is_moved_aside)
+{
+    char path[128];
+    start_store();
+    put(0, "a", CBM_CORE_OPEN);
+    cr_assert(wait_committed(cbm_store_mark_now(store, 0)));
+    path_of("cbm.db", path);
+    cr_assert_eq(truncate(path, 0), 0);
+    killed_and_opened();
+    cr_assert_eq(restored_count, 0);
+    cr_assert_geq(damaged_files(), 1);
+}
+
+Test(store, with_pages_of_another_size_is_not_taken_for_a_new_one)
+{
+    char path[128];
+    one_stored();
+    path_of("cbm.db", path);
+    int file = open(path, O_WRONLY);
+    cr_assert_eq(pwrite(file, "\0\1", 2, 16), 2); /* 65536 */
+    close(file);
+    open_store();
+    cr_assert_eq(damaged_files(), 1);
+}
+
 Test(store, of_a_newer_version_is_refused_and_stays_as_it_is)
 {
     one_stored();
