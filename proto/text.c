@@ -72,6 +72,59 @@ static text_token read_word(text_command *command)
     return token;
 }
 
+/* The four digits behind a backslash and u; -1: they are none. */
+static int32_t code_unit(const char *at, const char *end)
+{
+    int32_t unit = 0;
+
+    if (end - at < 4)
+        return -1;
+    for (int i = 0; i < 4; i++) {
+        int digit = cbm_hex_digit(at[i]);
+
+        if (digit < 0)
+            return -1;
+        unit = unit << 4 | digit;
+    }
+    return unit;
+}
+
+/* Behind the backslash: moves behind the escape. */
+static bool skip_escape(const char **at, const char *end)
+{
+    int32_t unit, second;
+
+    if (*at == end)
+        return false;
+    if (**at != 'u')
+        return strchr("\"\\/bfnrt", *(*at)++) != NULL;
+    unit = code_unit(*at + 1, end);
+    *at += 5;
+    if (unit < 0xd800 || unit > 0xdfff)
+        return unit > 0;
+    if (unit > 0xdbff || end - *at < 6 || (*at)[0] != '\\' || (*at)[1] != 'u')
+        return false;
+    second = code_unit(*at + 2, end);
+    *at += 6;
+    return second >= 0xdc00 && second <= 0xdfff;
+}
+
+/* What stands between the quotes. jansson does not tell a mistake from a lack of memory; this needs none. */
+static bool is_json_string(const char *at, size_t size)
+{
+    const char *end = at + size;
+
+    if (!cbm_core_text_valid(at, size))
+        return false;
+    while (at < end) {
+        char byte = *at++;
+
+        if ((unsigned char)byte < 0x20 || (byte == '\\' && !skip_escape(&at, end)))
+            return false;
+    }
+    return true;
+}
+
 /* A JSON string: its end is found here, what stands in it is jansson's to read. */
 static int read_quoted(text_command *command, text_token *token)
 {
@@ -86,6 +139,9 @@ static int read_quoted(text_command *command, text_token *token)
     if (command->at < command->size && !at_space(command))
         return bad(command, command->at, NULL, "a space must follow the quoted text");
     token->quoted = json_loadb(command->text + start, command->at - start, JSON_DECODE_ANY, &error);
+    if (!token->quoted && is_json_string(command->text + start + 1, command->at - start - 2))
+        return cbm_fault_set(command->fault, CBM_PROTO_E_NOMEM, NULL, "%s",
+                             cbm_proto_error_sentence(CBM_PROTO_E_NOMEM));
     if (!token->quoted)
         return bad(command, start, NULL, "the quoted text is not a JSON string");
     token->text = json_string_value(token->quoted);
