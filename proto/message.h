@@ -172,6 +172,7 @@ typedef struct cbm_info_reply {
     uint64_t reload_done;  /* as of which of them the file was read */
     bool reload_success;   /* the last time */
     char reload_message[256];
+    bool shared_memory; /* clients can attach */
 } cbm_info_reply;
 
 typedef struct cbm_reply {

@@ -44,6 +44,7 @@ const cbm_field_row cbm_info_rows[CBM_INFO_FIELDS] = {
     [CBM_INFO_PID] = {"pid", CBM_TYPE_U32, .offset = offsetof(cbm_info_reply, pid), .maximum = UINT32_MAX},
     [CBM_INFO_UPTIME_MS] = COUNTER(cbm_info_reply, uptime_ms),
     [CBM_INFO_INCARNATION] = {"incarnation", CBM_TYPE_BIN, SIZED(cbm_info_reply, incarnation)},
+    [CBM_INFO_SHARED_MEMORY] = {"shared_memory", CBM_TYPE_BOOL, .offset = offsetof(cbm_info_reply, shared_memory)},
 };
 
 const cbm_field_row cbm_limits_rows[CBM_LIMITS_FIELDS] = {

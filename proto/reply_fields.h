@@ -46,6 +46,7 @@ typedef enum cbm_info_field {
     CBM_INFO_PID,
     CBM_INFO_UPTIME_MS,
     CBM_INFO_INCARNATION,
+    CBM_INFO_SHARED_MEMORY,
     CBM_INFO_FIELDS,
 } cbm_info_field;
 extern const cbm_field_row cbm_info_rows[CBM_INFO_FIELDS];

@@ -210,7 +210,7 @@ static void copy_text(char *to, size_t size, const char *from)
     to[length] = '\0';
 }
 
-void cbm_engine_info(const cbm_engine *engine, cbm_info_reply *info)
+void cbm_engine_info(cbm_engine *engine, cbm_info_reply *info)
 {
     *info = (cbm_info_reply){
         .pid = (uint32_t)getpid(),
@@ -219,6 +219,7 @@ void cbm_engine_info(const cbm_engine *engine, cbm_info_reply *info)
         .max_rate_limit = engine->options.rate_limit,
         .rate_limit_window_ms = engine->options.rate_window_ms,
         .rate_limit_calls = engine->options.rate_limit_calls,
+        .shared_memory = cbm_engine_shares_memory(engine),
     };
     copy_text(info->version, sizeof info->version, CBM_VERSION);
     copy_text(info->address, sizeof info->address, engine->options.address);

@@ -33,7 +33,7 @@ int cbm_engine_new(cbm_engine **engine, const cbm_engine_options *options);
 void cbm_engine_free(cbm_engine *engine); /* nobody may be in a call */
 
 const uint8_t *cbm_engine_incarnation(const cbm_engine *engine);
-void cbm_engine_info(const cbm_engine *engine, cbm_info_reply *info);
+void cbm_engine_info(cbm_engine *engine, cbm_info_reply *info);
 /*
  * Takes over a configuration (its policies: the settings are the caller's to see to) and puts it in force, states and counts
  * kept. Breakers that are there follow a few at a time, so that nobody waits for all of them. By one thread at a time.

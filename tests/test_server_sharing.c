@@ -4,9 +4,12 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
+#include "codec.h"
 #include "counting_engine.h"
+#include "dispatch.h"
 #include "engine_inner.h"
 #include "error.h"
+#include "sp.h"
 
 TestSuite(server_sharing, .init = counting_set_up, .fini = counting_tear_down, .timeout = 60);
 
@@ -146,6 +149,59 @@ Test(server_sharing, a_process_without_a_pid_ends_with_its_connection)
     cr_assert_eq(engine->shared.ledgers.count, 0);
     cr_assert_eq(ended, 2);
     cr_assert_eq(counting_client_attach(&nameless), CBM_PROTO_E_DENIED, "the token may come late");
+}
+
+static cbm_reply ask(const cbm_request *request)
+{
+    cbm_scratch *scratch = cbm_scratch_get();
+    cbm_buffer bytes;
+    cbm_reply reply;
+    cbm_fault fault;
+
+    cbm_buffer_init(&bytes, CBM_REQUEST_MAX);
+    cr_assert_eq(cbm_request_encode(request, &bytes), 0);
+    cr_assert(cbm_dispatch(engine, &client->caller, bytes.data, bytes.size, scratch));
+    cr_assert_eq(
+        cbm_reply_decode(scratch->body.data, scratch->body.size, cbm_operations[request->op].reply, &reply, &fault), 0,
+        "%s", fault.message);
+    cbm_buffer_deinit(&bytes);
+    return reply;
+}
+
+Test(server_sharing, its_operations_come_by_message)
+{
+    static const uint8_t nothing[CBM_ID_SIZE];
+    cbm_request get = {.op = CBM_OP_GET, .given = CBM_FIELD(NAME) | CBM_FIELD(LEDGER), .name = "a"};
+    cbm_request pull = {.op = CBM_OP_PULL, .given = CBM_FIELD(NAME), .name = "a"};
+    cbm_request detach = {.op = CBM_OP_DETACH, .given = CBM_FIELD(LEDGER)};
+    counting_handle handle = counting_get(client, "a", "");
+    cbm_reply reply;
+
+    memcpy(get.ledger, client->ledger->id, CBM_ID_SIZE);
+    memcpy(detach.ledger, client->ledger->id, CBM_ID_SIZE);
+    cr_assert(ask(&(cbm_request){.op = CBM_OP_INFO}).data.info.shared_memory);
+    reply = ask(&(cbm_request){.op = CBM_OP_ATTACH});
+    cr_assert_eq(reply.error, 0);
+    cr_assert_arr_neq(reply.data.attach.token, nothing, CBM_ID_SIZE);
+    cr_assert_leq(reply.data.attach.now_ns, cbm_clock_ns());
+    cr_assert_eq(ask(&get).data.get.entry, 0);
+    get.given |= CBM_FIELD(ENTRY);
+    get.entry = 17;
+    strcpy(get.name, "b");
+    cr_assert_eq(ask(&get).data.get.entry, 17);
+    counting_successes(&handle, 3);
+    cr_assert_eq(ask(&pull).error, 0);
+    cr_assert_eq(recorded(&handle), 3);
+    cr_assert_eq(ask(&detach).error, 0);
+    cr_assert_eq(ask(&detach).error, CBM_PROTO_E_NOT_FOUND);
+    cr_assert_eq(ask(&get).data.get.entry, -1);
+}
+
+Test(server_sharing, without_a_way_to_hand_ledgers_over_there_is_no_token)
+{
+    cbm_engine_on_ledger_ended(engine, NULL, NULL);
+    cr_assert_eq(ask(&(cbm_request){.op = CBM_OP_ATTACH}).error, CBM_PROTO_E_UNSUPPORTED);
+    cr_assert_not(ask(&(cbm_request){.op = CBM_OP_INFO}).data.info.shared_memory);
 }
 
 /* ---- Breakers that go and come again ------------------------------------------------------------------------------------ */
