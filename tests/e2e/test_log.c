@@ -54,7 +54,9 @@ Test(log, creation_transition_and_rejection_have_the_correlation_id_of_the_reque
 Test(log, the_correlation_id_of_a_client_of_the_library_arrives)
 {
     broker *b = start_with_level("info");
-    cbm_client *client = client_open(b->address, CBM_FAIL_CLOSED);
+    cbm_open_options options = {.size = sizeof options, .flags = CBM_OPEN_NO_SHM}; /* refusals are messages then */
+    cbm_client *client;
+    cr_assert_eq(cbm_open(&client, b->address, &options), 0);
     cbm_breaker *breaker;
     cbm_get_options get = {.size = sizeof get, .correlation_id = "from the library"};
     cr_assert_eq(cbm_get_with(client, "ha_api", NULL, &get, &breaker), 0);
