@@ -295,6 +295,13 @@ bool core_breaker_successes_decide(core_breaker *breaker, int64_t now_ns)
             core_rule_successes_decide(&breaker->rule, core_breaker_policy(breaker), now_ns));
 }
 
+bool core_breaker_failure_decides(core_breaker *breaker, int64_t now_ns)
+{
+    return breaker->state == CBM_CORE_HALF_OPEN ||
+           (core_state_records((cbm_core_state)breaker->state) &&
+            core_rule_failure_decides(&breaker->rule, core_breaker_policy(breaker), now_ns));
+}
+
 void core_breaker_abandon(core_shared *shared, core_breaker *breaker, uint32_t permit_index, int64_t now_ns)
 {
     breaker->rest->counters.abandoned++;

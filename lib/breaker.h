@@ -108,6 +108,8 @@ void core_breaker_report(core_shared *shared, core_breaker *breaker, const cbm_c
 void core_breaker_successes(core_shared *shared, core_breaker *breaker, uint32_t epoch, uint64_t times, int64_t at_ns,
                             int64_t now_ns);
 bool core_breaker_successes_decide(core_breaker *breaker, int64_t now_ns);
+/* Whether one more failure or slow call could: core_rule_failure_decides. */
+bool core_breaker_failure_decides(core_breaker *breaker, int64_t now_ns);
 /* The holder of one of its permits is gone. */
 void core_breaker_abandon(core_shared *shared, core_breaker *breaker, uint32_t permit_index, int64_t now_ns);
 

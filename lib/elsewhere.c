@@ -17,6 +17,18 @@ bool cbm_core_successes_decide(cbm_core_manager *manager, uint32_t slot, uint32_
     return core_breaker_successes_decide(breaker, now_ns);
 }
 
+bool cbm_core_failure_decides(cbm_core_manager *manager, uint32_t slot, uint32_t slot_generation, int64_t now_ns)
+{
+    core_breaker *breaker = core_registry_at(&manager->registry, slot, slot_generation);
+
+    if (breaker == NULL) {
+        return false;
+    }
+    now_ns = core_manager_now(manager, now_ns);
+    core_breaker_settle(&manager->shared, breaker, now_ns);
+    return core_breaker_failure_decides(breaker, now_ns);
+}
+
 int cbm_core_successes_record(cbm_core_manager *manager, uint32_t slot, uint32_t slot_generation, uint32_t epoch,
                               uint64_t count, int64_t at_ns, cbm_core_state *state)
 {

@@ -28,7 +28,7 @@ typedef struct core_permits {
     uint32_t capacity;
     uint32_t first_unused;
     uint32_t serial;
-    core_holder *holders; /* by id */
+    core_holder *holders;    /* by id */
     cbm_core_charge *charge; /* NULL: nobody counts */
     void *charge_context;
     uint64_t account; /* to which the next ones are charged */

@@ -210,6 +210,25 @@ bool core_rule_successes_decide(core_rule *rule, const cbm_core_policy *policy, 
     return rates_open(&totals, policy);
 }
 
+bool core_rule_failure_decides(core_rule *rule, const cbm_core_policy *policy, int64_t now_ns)
+{
+    core_window_totals totals;
+
+    if (!core_rule_totals(rule, policy, now_ns, &totals)) {
+        return core_rule_failures(rule, policy, now_ns) + UINT64_C(1) >= policy->failure_threshold;
+    }
+    /* At its worst: both at once, nothing leaves a full window for it, and what comes next is evaluated. */
+    totals.failures++;
+    totals.slow++;
+    if (policy->rule == CBM_CORE_RULE_TIME_WINDOW || totals.calls < policy->window_size) {
+        totals.calls++;
+    }
+    if (totals.calls < policy->minimum_calls) {
+        totals.calls = policy->minimum_calls;
+    }
+    return rates_open(&totals, policy);
+}
+
 uint32_t core_rule_failures(core_rule *rule, const cbm_core_policy *policy, int64_t now_ns)
 {
     core_window_totals totals;

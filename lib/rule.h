@@ -50,6 +50,12 @@ bool core_rule_opens(core_rule *rule, const cbm_core_policy *policy, bool failur
  */
 bool core_rule_successes_decide(core_rule *rule, const cbm_core_policy *policy, int64_t now_ns);
 
+/*
+ * Whether one more failure, or slow call, could open the breaker or let successes decide: never false when it could. As long as it
+ * is, who began a call before or after it cannot tell when it was recorded. O(1).
+ */
+bool core_rule_failure_decides(core_rule *rule, const cbm_core_policy *policy, int64_t now_ns);
+
 /* Whether the policy's rule takes rates, and so durations. */
 bool core_rule_has_rates(const cbm_core_policy *policy);
 /* The failures that count now, and how many open. */

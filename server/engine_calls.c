@@ -103,7 +103,7 @@ int cbm_engine_call_report(cbm_engine *engine, const cbm_caller *caller, const c
     if (message->has_client && cbm_replay_seen(&engine->replay, message->client, message->sequence)) {
         (void)state_of(engine, message->name, now_ns, state); /* removed meanwhile: it was applied all the same */
     } else {
-        (void)cbm_engine_pull_name(engine, message->name, CBM_LEDGER_SUCCESSES, now_ns);
+        cbm_engine_pull_for_report(engine, message, now_ns);
         error = apply_report(engine, message, &permit, now_ns, state);
         if (error == 0 && message->has_client)
             cbm_replay_mark(&engine->replay, caller->uid, message->client, message->sequence);

@@ -102,6 +102,26 @@ void cbm_engine_unmap(const cbm_ledger **pages, uint32_t count)
     free(pages);
 }
 
+static uint64_t word_of(const cbm_shared *shared, const cbm_core_glance *glance, int64_t now_ns, int64_t *aux)
+{
+    uint64_t flags = shared->asks ? CBM_WORD_ASK : 0;
+
+    *aux = 0;
+    if (glance->fast)
+        flags |= CBM_WORD_FAST;
+    if (glance->full) {
+        flags |= CBM_WORD_FULL;
+        *aux = glance->retry_at_ns == CBM_CORE_NEVER_NS ? now_ns + FULL_WITHOUT_END_NS
+                                                        : glance->retry_at_ns + FULL_BEYOND_NS;
+    } else if (glance->state == CBM_CORE_OPEN || glance->state == CBM_CORE_FORCED_OPEN) {
+        *aux = glance->retry_at_ns;
+    } else if (glance->slow_call_ns >= 0) {
+        flags |= CBM_WORD_TIMED;
+        *aux = glance->slow_call_ns;
+    }
+    return cbm_word_make(glance->state, flags, glance->epoch, glance->slot_generation);
+}
+
 /* ---- Pulling ------------------------------------------------------------------------------------------------------- */
 
 static uint64_t successes_of(const cbm_ledger_news *news)
@@ -216,6 +236,47 @@ void cbm_engine_pull_entry(cbm_engine *engine, cbm_mapped_ledger *ledger, uint32
     record(engine, slot, &glance, &news, time_of_pull(&engine->shared.slots[slot], now_ns));
 }
 
+void cbm_engine_hold(cbm_engine *engine, uint32_t slot, int64_t now_ns)
+{
+    cbm_shared *shared = &engine->shared;
+    cbm_core_glance glance;
+    uint64_t word;
+    int64_t aux;
+
+    if (slot >= shared->slot_count || !shared->slots[slot].fast || !cbm_ledgers_holders(&shared->ledgers, slot) ||
+        cbm_core_glance_at(engine->manager, slot, now_ns, &glance) != 0)
+        return;
+    cbm_shared_change(shared, slot);
+    word = word_of(shared, &glance, now_ns, &aux) & ~CBM_WORD_FAST;
+    (void)cbm_publisher_put(shared->publisher, slot, word, aux);
+    shared->slots[slot].fast = false;
+    atomic_thread_fence(memory_order_seq_cst);
+    cbm_engine_pull_slot(engine, slot, CBM_LEDGER_SUCCESSES, now_ns);
+}
+
+void cbm_engine_hold_name(cbm_engine *engine, const char *name, int64_t now_ns)
+{
+    uint32_t slot;
+
+    if (cbm_core_find(engine->manager, name, &slot) == 0)
+        cbm_engine_hold(engine, slot, now_ns);
+}
+
+void cbm_engine_pull_for_report(cbm_engine *engine, const cbm_report_message *message, int64_t now_ns)
+{
+    cbm_core_glance glance;
+    uint32_t slot;
+
+    if (!cbm_engine_pull_name(engine, message->name, CBM_LEDGER_SUCCESSES, now_ns) ||
+        cbm_core_find(engine->manager, message->name, &slot) != 0 || !engine->shared.slots[slot].fast ||
+        cbm_core_glance_at(engine->manager, slot, now_ns, &glance) != 0)
+        return;
+    if (message->open_for_ms > 0 || ((message->outcome == CBM_CORE_FAILURE || message->outcome == CBM_CORE_TIMEOUT ||
+                                      (glance.slow_call_ns >= 0 && message->duration_ns > glance.slow_call_ns)) &&
+                                     cbm_core_failure_decides(engine->manager, slot, glance.slot_generation, now_ns)))
+        cbm_engine_hold(engine, slot, now_ns);
+}
+
 static bool tick_deadlines(cbm_engine *engine, int64_t now_ns, int64_t end_ns);
 
 static bool is_due(cbm_engine *engine, uint32_t slot, int64_t now_ns)
@@ -234,6 +295,8 @@ bool cbm_engine_pull_name(cbm_engine *engine, const char *name, cbm_ledger_depth
         return false;
     }
     cbm_shared_change(&engine->shared, slot);
+    if (engine->shared.slots[slot].fast && is_due(engine, slot, now_ns))
+        cbm_engine_hold(engine, slot, now_ns);
     if (depth == CBM_LEDGER_ALL || engine->shared.slots[slot].fast)
         cbm_engine_pull_slot(engine, slot, depth, now_ns);
     return true;
@@ -253,37 +316,19 @@ void cbm_engine_pull_range(cbm_engine *engine, uint32_t first, uint32_t count, i
 {
     for (uint32_t slot = first; slot - first < count && slot < engine->shared.slot_count; slot++) {
         cbm_shared_change(&engine->shared, slot);
-        cbm_engine_pull_slot(engine, slot, CBM_LEDGER_SUCCESSES, now_ns);
+        cbm_engine_hold(engine, slot, now_ns);
     }
 }
 
 void cbm_engine_pull_all(cbm_engine *engine, int64_t now_ns)
 {
-    for (uint32_t slot = 0; slot < engine->shared.ledgers.held_below; slot++)
+    for (uint32_t slot = 0; slot < engine->shared.ledgers.held_below; slot++) {
+        cbm_engine_hold(engine, slot, now_ns);
         cbm_engine_pull_slot(engine, slot, CBM_LEDGER_ALL, now_ns);
+    }
 }
 
 /* ---- Publishing ---------------------------------------------------------------------------------------------------- */
-
-static uint64_t word_of(const cbm_shared *shared, const cbm_core_glance *glance, int64_t now_ns, int64_t *aux)
-{
-    uint64_t flags = shared->asks ? CBM_WORD_ASK : 0;
-
-    *aux = 0;
-    if (glance->fast)
-        flags |= CBM_WORD_FAST;
-    if (glance->full) {
-        flags |= CBM_WORD_FULL;
-        *aux = glance->retry_at_ns == CBM_CORE_NEVER_NS ? now_ns + FULL_WITHOUT_END_NS
-                                                        : glance->retry_at_ns + FULL_BEYOND_NS;
-    } else if (glance->state == CBM_CORE_OPEN || glance->state == CBM_CORE_FORCED_OPEN) {
-        *aux = glance->retry_at_ns;
-    } else if (glance->slow_call_ns >= 0) {
-        flags |= CBM_WORD_TIMED;
-        *aux = glance->slow_call_ns;
-    }
-    return cbm_word_make(glance->state, flags, glance->epoch, glance->slot_generation);
-}
 
 /* ---- Ticks of seconds ---- */
 
@@ -430,6 +475,7 @@ static bool tick_deadlines(cbm_engine *engine, int64_t now_ns, int64_t end_ns)
     while (cbm_core_next_due(engine->manager, now_ns, &slot)) {
         uint32_t again;
 
+        cbm_engine_hold(engine, slot, now_ns);
         cbm_engine_pull_slot(engine, slot, CBM_LEDGER_SUCCESSES, now_ns);
         if (cbm_core_next_due(engine->manager, now_ns, &again) && again == slot)
             (void)cbm_core_tick(engine->manager, now_ns, 1); /* else its calls in ledgers have put it off */

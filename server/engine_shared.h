@@ -2,7 +2,7 @@
  * The engine and its shared memory: what has been counted in ledgers comes before what is done now, and what follows from that is
  * on the board before anybody is answered. Each operation is
  *
- *   pull        what the ledgers hold is recorded, so that it comes before the operation
+ *   pull        what the ledgers hold is recorded, so that it comes before the operation; what may decide holds the counting first
  *   apply       the operation itself, by the core
  *   publish     what the breaker says now is written on the board
  *   fence       if that ended the fast counting, or the epoch under which it was done: whoever counts after this sees it, and asks
@@ -76,6 +76,15 @@ void cbm_shared_unmap(cbm_shared *shared, const cbm_ledger *page);
  * case. False: there is none of that name; then time's work is done first, since the core may do it to make room.
  */
 bool cbm_engine_pull_name(cbm_engine *engine, const char *name, cbm_ledger_depth depth, int64_t now_ns);
+/*
+ * Before an operation that may open the breaker, end the fast counting or its epoch: takes `fast` from the board and pulls. Who
+ * counts a success after this waits for the lock. Otherwise one could be counted between the pull and the new word, after which
+ * its process begins another call: by the board before the operation, by what was recorded after it.
+ */
+void cbm_engine_hold(cbm_engine *engine, uint32_t slot, int64_t now_ns);
+void cbm_engine_hold_name(cbm_engine *engine, const char *name, int64_t now_ns);
+/* Before a report: a hold if it may decide, else a pull. */
+void cbm_engine_pull_for_report(cbm_engine *engine, const cbm_report_message *message, int64_t now_ns);
 /* Before one that the ledgers cannot change: pulls only a breaker that time has done something to. */
 void cbm_engine_pull_if_due(cbm_engine *engine, const char *name, int64_t now_ns);
 void cbm_engine_pull_slot(cbm_engine *engine, uint32_t slot, cbm_ledger_depth depth, int64_t now_ns);

@@ -21,6 +21,7 @@ int cbm_engine_reset(cbm_engine *engine, const cbm_caller *caller, const char *n
     int64_t now_ns = cbm_engine_enter(engine, caller);
     int error;
 
+    cbm_engine_hold_name(engine, name, now_ns);
     (void)cbm_engine_pull_name(engine, name, CBM_LEDGER_ALL, now_ns);
     error = cbm_core_reset(engine->manager, name, now_ns);
     return leave_with_status(engine, name, now_ns, error, status);
@@ -52,6 +53,7 @@ int cbm_engine_control(cbm_engine *engine, const cbm_caller *caller, const char 
     int64_t now_ns = cbm_engine_enter(engine, caller);
     int error;
 
+    cbm_engine_hold_name(engine, name, now_ns);
     (void)cbm_engine_pull_name(engine, name, CBM_LEDGER_ALL, now_ns);
     error = cbm_core_control_set(engine->manager, name, control, reason, for_ms, now_ns);
     return leave_with_status(engine, name, now_ns, error, status);
@@ -63,6 +65,7 @@ int cbm_engine_configure(cbm_engine *engine, const cbm_caller *caller, const cha
     int64_t now_ns = cbm_engine_enter(engine, caller);
     int error;
 
+    cbm_engine_hold_name(engine, name, now_ns);
     (void)cbm_engine_pull_name(engine, name, CBM_LEDGER_ALL, now_ns);
     error = cbm_core_configure(engine->manager, name, policy, now_ns, bad_field);
     return leave_with_status(engine, name, now_ns, error, status);
@@ -74,9 +77,10 @@ int cbm_engine_remove(cbm_engine *engine, const cbm_caller *caller, const char *
     uint32_t slot;
     int error;
 
-    if (cbm_core_find(engine->manager, pattern, &slot) == 0 && !strpbrk(pattern, "*?["))
+    if (cbm_core_find(engine->manager, pattern, &slot) == 0 && !strpbrk(pattern, "*?[")) {
+        cbm_engine_hold(engine, slot, now_ns);
         cbm_engine_pull_slot(engine, slot, CBM_LEDGER_ALL, now_ns);
-    else
+    } else
         cbm_engine_pull_all(engine, now_ns);
     error = cbm_core_remove(engine->manager, pattern, now_ns, removed);
     cbm_engine_leave(engine);

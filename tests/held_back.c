@@ -242,6 +242,8 @@ static void end_otherwise(world *w, const step *s, bool observed)
         .open_for_ms = s->b / 1024 % 16 == 0 ? 1 + s->b / 16384 % 8 : 0,
     };
     cbm_core_state state;
+    cbm_core_glance before;
+    bool decides;
 
     if (!observed && !take_permit(w, s->a, &taken)) {
         return;
@@ -252,8 +254,12 @@ static void end_otherwise(world *w, const step *s, bool observed)
         how.open_for_ms > 0) {
         pull(w);
     }
+    before = w->board;
+    decides = how.open_for_ms > 0 || cbm_core_failure_decides(w->held, 0, before.slot_generation, w->now_ns);
     report_by_message(w, observed ? NULL : &taken.held, &how);
     must(w, state == w->board.state, "the state told to a report");
+    must(w, decides || (w->board.epoch == before.epoch && w->board.fast == before.fast),
+         "a failure that does not decide");
 }
 
 /* ---- Both ---- */

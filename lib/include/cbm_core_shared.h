@@ -23,6 +23,14 @@ extern "C" {
  */
 CBM_CORE_API bool cbm_core_successes_decide(cbm_core_manager *manager, uint32_t slot, uint32_t slot_generation,
                                             int64_t now_ns);
+/*
+ * Whether one more failure or slow call could open the breaker, show would_open, or make successes decide; true also in some
+ * cases in which it could not. Before an outcome that may, whoever counts elsewhere is to be stopped from it, and what has been
+ * counted recorded: else a success could be counted after that was recorded and before the outcome is seen to have opened, and
+ * calls begun in between, which order nothing could explain. The same goes for controls.
+ */
+CBM_CORE_API bool cbm_core_failure_decides(cbm_core_manager *manager, uint32_t slot, uint32_t slot_generation,
+                                           int64_t now_ns);
 CBM_CORE_API int cbm_core_successes_record(cbm_core_manager *manager, uint32_t slot, uint32_t slot_generation,
                                            uint32_t epoch, uint64_t count, int64_t at_ns, cbm_core_state *state);
 
