@@ -30,10 +30,12 @@ typedef struct kept {
 
 static kept kept_in(const char *directory)
 {
+    static char argument[96]; /* each test has a process of its own, and one such broker */
     kept k;
+    snprintf(argument, sizeof argument, "%s", directory);
     snprintf(k.directory, sizeof k.directory, "%s", directory);
     snprintf(k.database, sizeof k.database, "%s/cbm.db", directory);
-    k.broker = broker_start(&(broker_options){.arguments = {"--rate-limit", "0", "--state-dir", strdup(k.directory)}});
+    k.broker = broker_start(&(broker_options){.arguments = {"--rate-limit", "0", "--state-dir", argument}});
     return k;
 }
 
