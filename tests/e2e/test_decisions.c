@@ -248,6 +248,14 @@ Test(decisions, a_steady_percent_of_failures_opens_no_time_window)
     assert_a_percent_opens_nothing(policy_with(CBM_RULE_TIME_WINDOW), "time_window");
 }
 
+Test(decisions, a_steady_percent_of_failures_costs_as_few_messages_under_consecutive)
+{
+    cbm_policy policy = policy_with(CBM_RULE_CONSECUTIVE);
+
+    policy.failure_threshold = 100000; /* that five in a row may well happen here is what test_in_a_row.c is about */
+    assert_a_percent_opens_nothing(policy, "consecutive");
+}
+
 /* ---- A dependency that dies ---- */
 
 static void assert_it_opens_at_its_threshold(cbm_policy policy, uint64_t healthy_calls, const char *what)
