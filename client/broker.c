@@ -124,6 +124,15 @@ static int begin_by_place(cbm_client *client, cbm_exchange *exchange, cbm_reply 
     return 0;
 }
 
+/* The handle that was asked for, made here if need be: after the link is left, another broker's answer may have come first. */
+static void settle_named(cbm_client *client, const char *name, const cbm_get_reply *reply)
+{
+    cbm_breaker *breaker = cbm_client_handle(client, name);
+
+    if (breaker)
+        cbm_breaker_settle(breaker, reply);
+}
+
 /* Whether executing it twice does no harm: readings, a get, and a report that the broker can tell from its double. */
 static bool resendable(const cbm_request *request)
 {
@@ -203,6 +212,8 @@ static int attempt(cbm_client *client, cbm_exchange *exchange, cbm_reply *reply,
         return error;
     }
     exchange->life = link->life;
+    if (request->op == CBM_OP_GET && !reply->error)
+        settle_named(client, request->name, &reply->data.get);
     if (exchange->breaker && request->op == CBM_OP_CALL_BEGIN && !reply->error)
         note_attached(client, exchange->breaker);
     cbm_known_learn(client, exchange->breaker, request, reply);

@@ -126,7 +126,7 @@ int cbm_client_unanswered(const cbm_client *client, int error);
 cbm_breaker *cbm_client_handle(cbm_client *client, const char *name);
 /* What a get of that breaker (NULL: no handle as yet) says of the memory that is shared; for the thread that is in the link. */
 void cbm_client_prepare_get(cbm_client *client, const cbm_breaker *breaker, cbm_request *request);
-/* Takes the place that the answer to it tells. */
+/* Takes the place that the answer to it tells; for the thread that is in the link. */
 void cbm_breaker_settle(cbm_breaker *breaker, const cbm_get_reply *reply);
 
 void cbm_client_renew(cbm_client *client);

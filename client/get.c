@@ -122,10 +122,8 @@ static int get(cbm_client *client, cbm_request *request, bool policy_given, cbm_
     *breaker = keep_handle(client, &exchange);
     if (!*breaker)
         return cbm_fail(CBM_E_NOMEM, NULL);
-    if (!error && !exchange.by_local) {
+    if (!error && !exchange.by_local)
         cbm_known_learn(client, *breaker, request, &reply);
-        cbm_breaker_settle(*breaker, &reply.data.get);
-    }
     return 0;
 }
 

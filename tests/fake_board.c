@@ -19,7 +19,7 @@
 #define F_SEAL_FUTURE_WRITE 0x0010
 #endif
 
-#define LEDGERS 64
+#define LEDGERS 64 /* that are kept; earlier ones go */
 #define MUST(condition)                                                                                                \
     ((condition) ? (void)0 : (fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition), abort()))
 
@@ -53,10 +53,9 @@ static int64_t now_ns(void)
 
 /* ---- The board ------------------------------------------------------------------------------------------------------- */
 
-static void make_pages(fake_board *board)
+static void make_pages(fake_board *board, int incarnation)
 {
     size_t size = cbm_board_size(FAKE_SLOTS);
-    int incarnation = fake_broker_incarnation(board->broker);
     uint8_t id[CBM_ID_SIZE];
 
     memset(id, board->how == FAKE_ATTACH_OTHER_INCARNATION ? 99 : incarnation, sizeof(id));
@@ -220,8 +219,9 @@ static void take_ledger(fake_board *board, int ledger_fd)
     MUST(seals >= 0 && seals & F_SEAL_SHRINK && seals & F_SEAL_GROW && seals & F_SEAL_SEAL);
     MUST(ledger != MAP_FAILED && cbm_ledger_valid(ledger, CBM_LEDGER_SIZE));
     pthread_mutex_lock(&board->lock);
-    MUST(board->attached < LEDGERS);
-    board->ledgers[board->attached++] = ledger;
+    if (board->attached >= LEDGERS)
+        munmap((void *)(uintptr_t)board->ledgers[board->attached % LEDGERS], CBM_LEDGER_SIZE);
+    board->ledgers[board->attached++ % LEDGERS] = ledger;
     pthread_mutex_unlock(&board->lock);
 }
 
@@ -268,11 +268,11 @@ static void *accept_all(void *context)
 
 /* ---- Starting and stopping ------------------------------------------------------------------------------------------- */
 
-static void open_board(fake_board *board)
+static void open_board(fake_board *board, int incarnation)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
 
-    make_pages(board);
+    make_pages(board, incarnation);
     if (board->how == FAKE_ATTACH_NO_SOCKET)
         return;
     MUST((size_t)snprintf(board->path, sizeof(board->path), "%s%s",
@@ -309,7 +309,7 @@ fake_board *fake_board_start(fake_attach how)
     board->entry_limit = CBM_LEDGER_ENTRIES;
     pthread_mutex_init(&board->lock, NULL);
     board->broker = fake_broker_start(serve, board);
-    open_board(board);
+    open_board(board, fake_broker_incarnation(board->broker));
     return board;
 }
 
@@ -318,7 +318,7 @@ void fake_board_stop(fake_board *board)
     if (board->pages)
         close_board(board);
     fake_broker_stop(board->broker);
-    for (int i = 0; i < board->attached; i++)
+    for (int i = 0; i < board->attached && i < LEDGERS; i++)
         munmap((void *)(uintptr_t)board->ledgers[i], CBM_LEDGER_SIZE);
     free(board);
 }
@@ -334,8 +334,8 @@ void fake_board_restart(fake_board *board)
 {
     if (board->pages)
         fake_board_die(board);
+    open_board(board, fake_broker_incarnation(board->broker) + 1);
     fake_broker_restart(board->broker, serve);
-    open_board(board);
 }
 
 void fake_board_hang(fake_board *board, bool hang)
@@ -380,7 +380,7 @@ const cbm_ledger *fake_board_ledger(fake_board *board)
     const cbm_ledger *ledger;
 
     pthread_mutex_lock(&board->lock);
-    ledger = board->attached ? board->ledgers[board->attached - 1] : NULL;
+    ledger = board->attached ? board->ledgers[(board->attached - 1) % LEDGERS] : NULL;
     pthread_mutex_unlock(&board->lock);
     return ledger;
 }

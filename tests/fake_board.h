@@ -54,7 +54,7 @@ void fake_board_limit_entries(fake_board *board, uint32_t count);
 void fake_board_set_slow(fake_board *board, uint32_t slow_call_duration_ms);
 
 int fake_board_attached(fake_board *board); /* how often a ledger was */
-/* The ledger attached last; NULL: none. Good until the board is stopped. */
+/* The ledger attached last; NULL: none. Good until the board is stopped, or 64 more are. */
 const cbm_ledger *fake_board_ledger(fake_board *board);
 
 /* Of one entry, over all lanes and epochs. */

@@ -1,6 +1,6 @@
 /*
- * Threads share clients of every mode, while their broker goes and comes back, hangs up, and the process forks. A plain
- * program, so that it can run under ThreadSanitizer too. Seconds to run as the first argument (3).
+ * Threads share clients of every mode, with shared memory and without, while their broker goes and comes back, hangs up, changes
+ * its board, and the process forks. A plain program, so that it can run under ThreadSanitizer too. Seconds to run as the first argument (3).
  */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "cbm.h"
-#include "fake_broker.h"
+#include "fake_board.h"
 #include "sanitizers.h"
 
 #define THREADS 6
@@ -22,21 +22,22 @@
 #define MUST(condition)                                                                                                \
     ((condition) ? (void)0 : (fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition), abort()))
 
-enum { CLIENTS = 4 };
+enum { CLIENTS = 6 };
 
 typedef struct stress {
-    cbm_client *clients[CLIENTS]; /* one of each mode, and one in-process */
+    cbm_client *clients[CLIENTS]; /* one of each mode, one in-process, and two without shared memory */
     atomic_bool stop;
     atomic_uint_fast64_t calls, protected_calls, refused, lost;
     atomic_int started;
 } stress;
 
-static cbm_client *open_mode(const char *address, cbm_when_away when_away)
+static cbm_client *open_mode(const char *address, cbm_when_away when_away, uint32_t flags)
 {
     cbm_open_options options = CBM_OPEN_OPTIONS_INIT;
     cbm_client *client;
 
     options.when_away = when_away;
+    options.flags = flags;
     options.call_timeout_ms = CALL_TIMEOUT_MS;
     MUST(cbm_open(&client, address, &options) == 0);
     return client;
@@ -58,7 +59,7 @@ static void call(stress *s, cbm_client *client, const char *name, cbm_outcome ou
         error = cbm_call_begin(breaker, &permit);
     if (error) {
         MUST(error == CBM_E_AWAY || error == CBM_E_OPEN || error == CBM_E_HALF_OPEN_FULL ||
-             error == CBM_E_RATE_LIMITED);
+             error == CBM_E_RATE_LIMITED || error == CBM_E_FORCED_OPEN);
         s->refused++;
         return;
     }
@@ -102,6 +103,24 @@ static void *work(void *context)
     return NULL;
 }
 
+/* A state here, another one there, and a breaker that is gone. */
+static void change_board(fake_board *board, unsigned round)
+{
+    struct timespec now;
+    uint32_t slot = round % NAMES;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    switch (round % 5) {
+    case 0:
+        fake_board_put(board, slot, fake_board_word(board, CBM_CORE_OPEN, 0, round), now.tv_sec * 1000000000L);
+        break;
+    case 1: fake_board_put(board, slot, fake_board_word(board, CBM_CORE_CLOSED, 0, round), 0); break;
+    case 2: fake_board_renew_slot(board, slot); break;
+    case 3: fake_board_put(board, slot, fake_board_word(board, CBM_CORE_FORCED_OPEN, 0, round), INT64_MAX); break;
+    default: fake_board_put(board, slot, fake_board_word(board, CBM_CORE_CLOSED, CBM_WORD_FAST, round), 0);
+    }
+}
+
 static void fork_once(stress *s)
 {
     int status;
@@ -122,15 +141,18 @@ static void fork_once(stress *s)
 int main(int argc, char **argv)
 {
     int64_t end_ms = test_clock_ms() + 1000 * (argc > 1 ? atoi(argv[1]) : 3);
-    fake_broker *broker = fake_broker_start(fake_serve_well, NULL);
+    fake_board *board = fake_board_start(FAKE_ATTACH_WELL);
+    fake_broker *broker = fake_board_broker(board);
     stress s = {0};
     pthread_t threads[THREADS];
     int rounds = 0;
 
-    s.clients[0] = open_mode(fake_broker_address(broker), CBM_FAIL_OPEN);
-    s.clients[1] = open_mode(fake_broker_address(broker), CBM_FAIL_CLOSED);
-    s.clients[2] = open_mode(fake_broker_address(broker), CBM_LOCAL);
-    s.clients[3] = open_mode("local:", CBM_FAIL_OPEN);
+    s.clients[0] = open_mode(fake_board_address(board), CBM_FAIL_OPEN, 0);
+    s.clients[1] = open_mode(fake_board_address(board), CBM_FAIL_CLOSED, 0);
+    s.clients[2] = open_mode(fake_board_address(board), CBM_LOCAL, 0);
+    s.clients[3] = open_mode("local:", CBM_FAIL_OPEN, 0);
+    s.clients[4] = open_mode(fake_board_address(board), CBM_FAIL_CLOSED, CBM_OPEN_NO_SHM);
+    s.clients[5] = open_mode(fake_board_address(board), CBM_LOCAL, CBM_OPEN_NO_SHM);
     for (int i = 0; i < THREADS; i++)
         MUST(pthread_create(&threads[i], NULL, work, &s) == 0);
     for (; test_clock_ms() < end_ms; rounds++) {
@@ -139,12 +161,13 @@ int main(int argc, char **argv)
         nanosleep(&pause, NULL);
         if (TEST_FORKS_AMONG_THREADS)
             fork_once(&s);
+        change_board(board, (unsigned)rounds);
         if (rounds % 3 == 1)
             fake_broker_hang_up(broker);
         if (rounds % 10 == 5) {
-            fake_broker_go_away(broker);
+            fake_board_die(board);
             nanosleep(&pause, NULL);
-            fake_broker_restart(broker, fake_serve_well);
+            fake_board_restart(board);
         }
     }
     s.stop = true;
@@ -155,6 +178,6 @@ int main(int argc, char **argv)
     printf("%d rounds, %lu calls, %lu of them protected, %lu refused, %lu reports lost\n", rounds,
            (unsigned long)s.calls, (unsigned long)s.protected_calls, (unsigned long)s.refused, (unsigned long)s.lost);
     MUST(s.protected_calls > 0 && rounds > 3);
-    fake_broker_stop(broker);
+    fake_board_stop(board);
     return 0;
 }
