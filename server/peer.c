@@ -7,10 +7,9 @@
 #include "dispatch.h"
 #include "engine_store.h"
 #include "log.h"
+#include "peer_input.h"
 #include "sp.h"
 
-#define INPUT_SMALL ((size_t)1024) /* holds the common requests; an idle peer keeps no more */
-#define INPUT_MAX (CBM_SP_PREFIX_SIZE + CBM_SP_BACKTRACE_MAX + CBM_REQUEST_MAX)
 #define ROUND_FRAMES 32                  /* requests of one peer before others have their turn */
 #define ROUND_OUTPUT ((size_t)64 * 1024) /* bytes of replies, likewise */
 #define STORE_TIMEOUT_MS 50              /* a reply waits for the disk no longer */
@@ -39,22 +38,19 @@ typedef struct cbm_peer {
     cbm_pace_peer pace;
     uint32_t rest_ms; /* that it is to rest before it is read again */
 
-    uint8_t *input; /* `small`, or larger while a frame needs it */
-    size_t input_size;
-    size_t input_capacity;
     uint8_t *rest; /* of replies, while it waits for room, or for the store */
     size_t rest_size;
     size_t rest_sent;
-    uint64_t ticket;    /* of the store: what the last reply tells of; 0: it tells of nothing that is stored at once */
-    size_t stored_at;   /* where that reply stands among the others, in the one wording, ... */
-    size_t unstored_at; /* ... and behind it in the other: one of both is sent */
+    size_t rest_charged; /* to its user */
+    uint64_t ticket;     /* of the store: what the last reply tells of; 0: it tells of nothing that is stored at once */
+    size_t stored_at;    /* where that reply stands among the others, in the one wording, ... */
+    size_t unstored_at;  /* ... and behind it in the other: one of both is sent */
     cbm_store_waiter waiter;
-    uint8_t small[INPUT_SMALL];
+    cbm_peer_input input;
 } cbm_peer;
 
 static void work(cbm_peer *peer);
 static void drop_rest(cbm_peer *peer);
-static void drop_large_input(cbm_peer *peer);
 
 /* ---- Life ------------------------------------------------------------------------------------------------------- */
 
@@ -87,7 +83,7 @@ static void end(cbm_peer *peer, const char *reason)
     nng_aio_free(peer->send_now);
     nng_aio_reap(peer->aio);
     drop_rest(peer);
-    drop_large_input(peer);
+    cbm_peer_input_deinit(&peer->input);
     if (peer->counted)
         cbm_quota_discharge(peer->quota, peer->caller.uid, CBM_QUOTA_CONNECTIONS, 1);
     free(peer);
@@ -106,71 +102,23 @@ static void give_bytes(const cbm_peer *peer, size_t size)
         cbm_quota_discharge(peer->quota, peer->caller.uid, CBM_QUOTA_BYTES, size);
 }
 
-/* ---- Input ------------------------------------------------------------------------------------------------------ */
-
-static void drop_large_input(cbm_peer *peer)
-{
-    if (peer->input == peer->small)
-        return;
-    give_bytes(peer, peer->input_capacity);
-    free(peer->input);
-    peer->input = peer->small;
-    peer->input_capacity = INPUT_SMALL;
-}
-
-/* Doubles: a peer that announces much and sends little takes little. */
-static bool input_grow(cbm_peer *peer)
-{
-    bool is_small = peer->input == peer->small;
-    size_t taken = is_small ? 0 : peer->input_capacity;
-    size_t doubled = is_small ? 2 * INPUT_SMALL : 2 * peer->input_capacity;
-    size_t capacity = doubled > INPUT_SMALL && doubled < INPUT_MAX ? doubled : INPUT_MAX;
-    uint8_t *input;
-
-    if (!take_bytes(peer, capacity - taken))
-        return false;
-    input = realloc(is_small ? NULL : peer->input, capacity);
-    if (!input) {
-        give_bytes(peer, capacity - taken);
-        return false;
-    }
-    if (is_small)
-        memcpy(input, peer->small, peer->input_size);
-    peer->input = input;
-    peer->input_capacity = capacity;
-    return true;
-}
-
-static void input_consume(cbm_peer *peer, size_t size)
-{
-    uint8_t *from = peer->input + size;
-
-    peer->input_size -= size;
-    if (peer->input != peer->small && peer->input_size <= INPUT_SMALL) {
-        memcpy(peer->small, from, peer->input_size);
-        drop_large_input(peer);
-    } else if (size) {
-        memmove(peer->input, from, peer->input_size);
-    }
-}
+/* ---- Input and output --------------------------------------------------------------------------------------------- */
 
 /* After this the peer may be gone. */
 static void receive(cbm_peer *peer)
 {
     nng_iov space;
 
-    if (peer->input_size == peer->input_capacity && !input_grow(peer)) {
+    if (!cbm_peer_input_make_room(&peer->input)) {
         end(peer, "no memory");
         return;
     }
-    space = (nng_iov){peer->input + peer->input_size, peer->input_capacity - peer->input_size};
+    space = (nng_iov){peer->input.bytes + peer->input.size, peer->input.capacity - peer->input.size};
     peer->waits_for = WAITS_FOR_BYTES;
     nng_aio_set_timeout(peer->aio, NNG_DURATION_INFINITE);
     nng_aio_set_iov(peer->aio, 1, &space);
     nng_stream_recv(peer->stream, peer->aio);
 }
-
-/* ---- Output ----------------------------------------------------------------------------------------------------- */
 
 /* Sends what the socket takes at once. An aio without a callback completes in its caller, so this is no hop to another thread. */
 static int send_now(cbm_peer *peer, const cbm_buffer *out, size_t *sent)
@@ -209,7 +157,7 @@ static bool keep_rest(cbm_peer *peer, const cbm_buffer *out, size_t sent)
         give_bytes(peer, size);
         return false;
     }
-    peer->rest_size = size;
+    peer->rest_size = peer->rest_charged = size;
     peer->rest_sent = 0;
     memcpy(peer->rest, out->data + sent, peer->rest_size);
     return true;
@@ -217,10 +165,10 @@ static bool keep_rest(cbm_peer *peer, const cbm_buffer *out, size_t sent)
 
 static void drop_rest(cbm_peer *peer)
 {
-    give_bytes(peer, peer->rest_size);
+    give_bytes(peer, peer->rest_charged);
     free(peer->rest);
     peer->rest = NULL;
-    peer->rest_size = peer->rest_sent = 0;
+    peer->rest_size = peer->rest_sent = peer->rest_charged = 0;
 }
 
 /* ---- Requests --------------------------------------------------------------------------------------------------- */
@@ -244,15 +192,15 @@ static const char *step_reason(peer_step step)
 
 static peer_step greet(cbm_peer *peer, cbm_scratch *scratch)
 {
-    size_t size = peer->input_size < CBM_SP_GREETING_SIZE ? peer->input_size : CBM_SP_GREETING_SIZE;
+    size_t size = peer->input.size < CBM_SP_GREETING_SIZE ? peer->input.size : CBM_SP_GREETING_SIZE;
     uint8_t greeting[CBM_SP_GREETING_SIZE];
     uint16_t protocol;
 
-    if (!cbm_sp_greeting_plausible(peer->input, size))
+    if (!cbm_sp_greeting_plausible(peer->input.bytes, size))
         return STEP_BROKEN;
     if (size < CBM_SP_GREETING_SIZE)
         return STEP_RECEIVE;
-    protocol = cbm_sp_greeting_protocol(peer->input);
+    protocol = cbm_sp_greeting_protocol(peer->input.bytes);
     if (protocol != CBM_SP_REQ && protocol != CBM_SP_SUB)
         return STEP_BROKEN;
     if (!cbm_registry_greeted(peer->registry, &peer->entry))
@@ -262,7 +210,7 @@ static peer_step greet(cbm_peer *peer, cbm_scratch *scratch)
         return STEP_TOO_MANY;
     peer->protocol = protocol;
     cbm_sp_greeting_write(greeting, protocol == CBM_SP_REQ ? CBM_SP_REP : CBM_SP_PUB);
-    input_consume(peer, CBM_SP_GREETING_SIZE);
+    cbm_peer_input_consume(&peer->input, CBM_SP_GREETING_SIZE);
     log_peer(peer, "peer_greeted", NULL);
     return cbm_buffer_append(&scratch->out, greeting, sizeof greeting) == 0 ? STEP_RECEIVE : STEP_NO_MEMORY;
 }
@@ -300,7 +248,7 @@ static peer_step serve_frames(cbm_peer *peer, cbm_scratch *scratch, cbm_pace_rou
 
     for (int frames = 0; frames < ROUND_FRAMES && scratch->out.size < ROUND_OUTPUT; frames++) {
         cbm_sp_result result =
-            cbm_sp_frame_read(peer->input + at, peer->input_size - at, CBM_REQUEST_MAX, &frame, &needed);
+            cbm_sp_frame_read(peer->input.bytes + at, peer->input.size - at, CBM_REQUEST_MAX, &frame, &needed);
 
         if (result != CBM_SP_FRAME) {
             step = result == CBM_SP_MORE ? STEP_RECEIVE : STEP_BROKEN;
@@ -316,7 +264,7 @@ static peer_step serve_frames(cbm_peer *peer, cbm_scratch *scratch, cbm_pace_rou
             break;
     }
     round->bytes = at + scratch->out.size;
-    input_consume(peer, at);
+    cbm_peer_input_consume(&peer->input, at);
     return step;
 }
 
@@ -331,7 +279,7 @@ static peer_step serve(cbm_peer *peer, cbm_scratch *scratch, cbm_pace_round *rou
         return step;
     /* A subscriber says nothing: subscriptions are filtered on its side. It is kept until it closes. */
     if (peer->protocol == CBM_SP_SUB)
-        return peer->input_size ? STEP_BROKEN : STEP_RECEIVE;
+        return peer->input.size ? STEP_BROKEN : STEP_RECEIVE;
     return serve_frames(peer, scratch, round);
 }
 
@@ -461,7 +409,7 @@ static void on_bytes(cbm_peer *peer, int result)
         end(peer, nng_strerror(result));
         return;
     }
-    peer->input_size += nng_aio_count(peer->aio);
+    peer->input.size += nng_aio_count(peer->aio);
     work(peer);
 }
 
@@ -512,15 +460,14 @@ void cbm_peer_start(nng_stream *stream, const cbm_caller *caller, cbm_engine *en
 
     if (!peer)
         goto no_peer;
-    memset(peer, 0, offsetof(cbm_peer, small));
+    memset(peer, 0, offsetof(cbm_peer, input));
     peer->registry = registry;
     peer->engine = engine;
     peer->quota = quota;
     peer->caller = *caller;
     peer->caller.ticket = &peer->ticket;
     peer->stream = stream;
-    peer->input = peer->small;
-    peer->input_capacity = INPUT_SMALL;
+    cbm_peer_input_init(&peer->input, quota, caller->uid);
     if (nng_aio_alloc(&peer->aio, on_complete, peer) != 0)
         goto no_aio;
     if (nng_aio_alloc(&peer->send_now, NULL, NULL) != 0)
