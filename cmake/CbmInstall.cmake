@@ -40,6 +40,8 @@ endif()
 install(FILES ${CMAKE_SOURCE_DIR}/README.md ${CMAKE_SOURCE_DIR}/proto/PROTOCOL.md
         DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT broker)
 install(FILES ${CMAKE_SOURCE_DIR}/contrib/cbm.conf DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples COMPONENT broker)
+install(FILES ${CMAKE_SOURCE_DIR}/SECURITY.md DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT broker)
+install(FILES ${CMAKE_SOURCE_DIR}/contrib/sysusers.d/cbm.conf DESTINATION lib/sysusers.d COMPONENT broker)
 foreach(unit cbmd.service)
     if(EXISTS ${CMAKE_SOURCE_DIR}/contrib/${unit})
         install(FILES ${CMAKE_SOURCE_DIR}/contrib/${unit} DESTINATION lib/systemd/system COMPONENT broker)
