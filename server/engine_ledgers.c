@@ -8,6 +8,9 @@
 #include "error.h"
 #include "log.h"
 
+/* All lanes of it: a ledger of which every entry is handed out is charged as a whole. */
+#define ENTRY_BYTES (CBM_LEDGER_LANES * sizeof(cbm_entry) + CBM_LEDGER_HISTOGRAM_LANES * sizeof(cbm_ledger_histogram))
+
 struct cbm_publisher *cbm_engine_publisher(cbm_engine *engine)
 {
     return engine->shared.publisher;
@@ -53,6 +56,14 @@ static void let_go(cbm_engine *engine, cbm_mapped_ledger *ledger, bool pull)
     }
 }
 
+static void discharge(cbm_engine *engine, const cbm_mapped_ledger *ledger)
+{
+    if (!engine->options.quota)
+        return;
+    cbm_quota_discharge(engine->options.quota, ledger->owner.uid, CBM_QUOTA_LEDGERS, 1);
+    cbm_quota_discharge(engine->options.quota, ledger->owner.uid, CBM_QUOTA_LEDGER_BYTES, ledger->charged);
+}
+
 static void end(cbm_engine *engine, cbm_mapped_ledger *ledger, bool tell)
 {
     uint64_t holder = ledger->holder;
@@ -60,6 +71,7 @@ static void end(cbm_engine *engine, cbm_mapped_ledger *ledger, bool tell)
 
     let_go(engine, ledger, true);
     cbm_engine_store_ledger_ended(engine, ledger->id);
+    discharge(engine, ledger);
     page = cbm_ledgers_remove(&engine->shared.ledgers, ledger);
     if (page)
         cbm_shared_unmap(&engine->shared, page);
@@ -180,6 +192,20 @@ static int take_over(cbm_engine *engine, cbm_mapped_ledger *ledger, const cbm_le
     return 0;
 }
 
+static int add(cbm_engine *engine, const uint8_t id[CBM_ID_SIZE], const cbm_ledger *page, const cbm_ledger_owner *owner,
+               cbm_mapped_ledger **ledger)
+{
+    cbm_quota *quota = engine->options.quota;
+    int error;
+
+    if (quota && !cbm_quota_charge(quota, owner->uid, CBM_QUOTA_LEDGERS, 1))
+        return CBM_PROTO_E_FULL;
+    error = cbm_ledgers_add(&engine->shared.ledgers, id, page, owner, ledger);
+    if (error && quota)
+        cbm_quota_discharge(quota, owner->uid, CBM_QUOTA_LEDGERS, 1);
+    return error;
+}
+
 int cbm_engine_ledger_attach(cbm_engine *engine, const cbm_ledger *page, const cbm_ledger_owner *owner,
                              uint64_t *holder)
 {
@@ -198,7 +224,7 @@ int cbm_engine_ledger_attach(cbm_engine *engine, const cbm_ledger *page, const c
     else if (ledger)
         error = take_over(engine, ledger, page, owner);
     else
-        error = cbm_ledgers_add(&engine->shared.ledgers, id, page, owner, &ledger);
+        error = add(engine, id, page, owner, &ledger);
     if (error == 0)
         *holder = ledger->holder;
     cbm_engine_leave(engine);
@@ -241,6 +267,20 @@ int cbm_engine_pull(cbm_engine *engine, const cbm_caller *caller, const char *na
     return error;
 }
 
+/* False: its user has no room for one more entry that the broker reads. */
+static bool charge_entry(cbm_engine *engine, cbm_mapped_ledger *ledger, uint32_t entry)
+{
+    cbm_quota *quota = engine->options.quota;
+
+    if (ledger->entries[entry].charged || !quota)
+        return true;
+    if (!cbm_quota_charge(quota, ledger->owner.uid, CBM_QUOTA_LEDGER_BYTES, ENTRY_BYTES))
+        return false;
+    ledger->entries[entry].charged = true;
+    ledger->charged += ENTRY_BYTES;
+    return true;
+}
+
 void cbm_engine_claim(cbm_engine *engine, cbm_caller *caller, cbm_ledger_claim *claim, cbm_core_status *status)
 {
     cbm_mapped_ledger *ledger = ledger_of(engine, caller, claim->ledger);
@@ -253,6 +293,10 @@ void cbm_engine_claim(cbm_engine *engine, cbm_caller *caller, cbm_ledger_claim *
     claim->entry =
         cbm_ledgers_bind(&engine->shared.ledgers, ledger, status->slot, status->name, claim->wanted, &before);
     cbm_shared_change(&engine->shared, status->slot);
+    if (claim->entry >= 0 && !charge_entry(engine, ledger, (uint32_t)claim->entry)) {
+        cbm_ledgers_unbind(&engine->shared.ledgers, ledger, (uint32_t)claim->entry);
+        claim->entry = -1;
+    }
     if (claim->entry >= 0 && cbm_engine_record_before(engine, status->slot, &before))
         (void)cbm_core_state_of(engine->manager, status->name, engine->now_ns, status);
 }

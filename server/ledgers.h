@@ -51,6 +51,7 @@ typedef enum cbm_entry_state {
 /* An entry as the broker knows it. */
 typedef struct cbm_entry_record {
     cbm_entry_state state;
+    bool charged;                       /* to its user */
     uint32_t slot;                      /* BOUND: its breaker's */
     uint32_t at;                        /* BOUND: its place among the holdings of that slot */
     uint64_t name;                      /* BOUND, LEFT: hash of the breaker's name */
@@ -66,6 +67,7 @@ typedef struct cbm_mapped_ledger {
     bool broken;            /* to be given up */
     cbm_entry_record *entries;
     uint32_t entry_count;
+    uint64_t charged; /* bytes that the broker reads, to its user */
     struct cbm_mapped_ledger *next_broken;
 } cbm_mapped_ledger;
 

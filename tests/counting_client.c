@@ -41,13 +41,24 @@ int counting_client_attach(counting_client *client)
     return error;
 }
 
+static const cbm_board *map_board(cbm_engine *engine)
+{
+    const struct cbm_publisher *publisher = cbm_engine_publisher(engine);
+
+    cr_assert_not_null(publisher);
+    return map(cbm_publisher_descriptor(publisher), cbm_publisher_size(publisher), PROT_READ);
+}
+
+static void unmap_board(const counting_client *client)
+{
+    munmap((void *)client->board, cbm_publisher_size(cbm_engine_publisher(client->engine)));
+}
+
 counting_client *counting_client_new(cbm_engine *engine, int64_t pid)
 {
     counting_client *client = calloc(1, sizeof *client);
-    struct cbm_publisher *publisher = cbm_engine_publisher(engine);
     uint8_t id[CBM_ID_SIZE];
 
-    cr_assert_not_null(publisher);
     client->engine = engine;
     client->caller = (cbm_caller){.holder = (uint64_t)pid,
                                   .connection = (uint64_t)pid,
@@ -58,16 +69,24 @@ counting_client *counting_client_new(cbm_engine *engine, int64_t pid)
     client->descriptor = memfd_create("ledger", MFD_CLOEXEC);
     cr_assert_eq(ftruncate(client->descriptor, CBM_LEDGER_SIZE), 0);
     client->ledger = map(client->descriptor, CBM_LEDGER_SIZE, PROT_READ | PROT_WRITE);
-    client->board = map(cbm_publisher_descriptor(publisher), cbm_publisher_size(publisher), PROT_READ);
+    client->board = map_board(engine);
     cr_assert_eq(getrandom(id, sizeof id, 0), sizeof id);
     cbm_ledger_init(client->ledger, id);
     cr_assert_eq(counting_client_attach(client), 0);
     return client;
 }
 
+void counting_client_move(counting_client *client, cbm_engine *engine)
+{
+    unmap_board(client);
+    client->engine = engine;
+    client->board = map_board(engine);
+    cr_assert_eq(counting_client_attach(client), 0);
+}
+
 void counting_client_free(counting_client *client)
 {
-    munmap((void *)client->board, cbm_publisher_size(cbm_engine_publisher(client->engine)));
+    unmap_board(client);
     munmap(client->ledger, CBM_LEDGER_SIZE);
     close(client->descriptor);
     free(client);

@@ -30,6 +30,8 @@ void counting_listen(cbm_engine *engine, int *ended);
 counting_client *counting_client_new(cbm_engine *engine, int64_t pid);
 /* Brings the ledger again. Returns the error. */
 int counting_client_attach(counting_client *client);
+/* Its broker is another one now, which it brings its ledger. */
+void counting_client_move(counting_client *client, cbm_engine *engine);
 /* What is left of it in the test; the engine has its own mapping. */
 void counting_client_free(counting_client *client);
 

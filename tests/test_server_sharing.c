@@ -115,9 +115,7 @@ Test(server_sharing, a_new_broker_takes_what_the_old_one_did_not_see_as_statisti
     cr_assert_eq(handle.entry, 1);
     counting_successes(&handle, 6);
     engine = new_engine((cbm_engine_options){0});
-    client->engine = engine;
-    client->board = counting_client_new(engine, 9)->board; /* the new broker's */
-    cr_assert_eq(counting_client_attach(client), 0);
+    counting_client_move(client, engine);
     handle.client = client;
     counting_get_again(&handle);
     cr_assert_eq(handle.entry, 1, "it names its entries");
@@ -202,6 +200,40 @@ Test(server_sharing, without_a_way_to_hand_ledgers_over_there_is_no_token)
     cbm_engine_on_ledger_ended(engine, NULL, NULL);
     cr_assert_eq(ask(&(cbm_request){.op = CBM_OP_ATTACH}).error, CBM_PROTO_E_UNSUPPORTED);
     cr_assert_not(ask(&(cbm_request){.op = CBM_OP_INFO}).data.info.shared_memory);
+}
+
+Test(server_sharing, ledgers_and_their_entries_are_charged_to_their_user)
+{
+    cbm_quota_limits limits = {.each = {[CBM_QUOTA_LEDGERS] = 1, [CBM_QUOTA_LEDGER_BYTES] = 10000}};
+    cbm_engine *saved = engine;
+    counting_client *charged;
+    counting_handle handle;
+    cbm_quota_usage usage;
+    cbm_quota *quota;
+
+    cr_assert_eq(cbm_quota_new(&quota, &limits), 0);
+    engine = new_engine((cbm_engine_options){.quota = quota});
+    charged = counting_client_new(engine, 1);
+    cr_assert_eq(counting_client_attach(charged), 0, "the same one again is no second one");
+    handle = counting_get(charged, "a", "");
+    counting_get_again(&handle);
+    cr_assert_eq(counting_get(charged, "b", "").entry, 1);
+    cr_assert_eq(counting_get(charged, "c", "").entry, -1, "that is too much, so it goes by message");
+    cr_assert_eq(cbm_quota_list(quota, 1000, &usage, 1), 1);
+    cr_assert_eq(usage.used[CBM_QUOTA_LEDGERS], 1);
+    cr_assert_eq(usage.used[CBM_QUOTA_LEDGER_BYTES], 2 * 4096);
+    cr_assert_eq(cbm_engine_detach(engine, &charged->caller, charged->ledger->id), 0);
+    cr_assert_eq(cbm_quota_list(quota, 1000, &usage, 1), 1);
+    cr_assert_eq(usage.used[CBM_QUOTA_LEDGERS], 0);
+    cr_assert_eq(usage.used[CBM_QUOTA_LEDGER_BYTES], 0);
+    charged->ledger->id[0]++;
+    cr_assert_eq(counting_client_attach(charged), 0);
+    charged->ledger->id[0]++;
+    cr_assert_eq(counting_client_attach(charged), CBM_PROTO_E_FULL);
+    counting_client_free(charged);
+    cbm_engine_free(engine);
+    cbm_quota_free(quota);
+    engine = saved;
 }
 
 /* ---- Breakers that go and come again ------------------------------------------------------------------------------------ */
