@@ -213,7 +213,9 @@ static int worker_main(int index, void *context)
     for (int number = 1;; number++) {
         cbm_breaker *breaker = NULL;
 
-        wait_for(&r->prepare, number);
+        while (atomic_load(&r->prepare) != number && atomic_load(&r->prepare) != -1) {
+            nap_us(50);
+        }
         if (atomic_load(&r->prepare) == -1) {
             break;
         }
