@@ -3,7 +3,7 @@
  * and comes back, again and again. They check what they see: under fail-closed no permit is taken once a broker is known to be
  * dead, and no refusal, time or answer that makes no sense ever turns up. No test runner: the thread sanitizer works here.
  *
- *     stress_shm [ROUNDS]        100, or 1000 with CBM_SOAK=1
+ *     stress_shm [ROUNDS]        100, 30 under a sanitizer, 1000 with CBM_SOAK=1
  */
 #include "clients.h"
 
@@ -21,8 +21,9 @@ enum {
     THREADS = 3,
     BREAKERS = 4,
     ROUNDS = 100,
+    ROUNDS_SANITIZED = 30,
     ROUNDS_SOAK = 1000,
-    ROUND_MS = 30, /* at most, between two kills */
+    ROUND_MS = 15, /* at most, between two kills */
     CALL_TIMEOUT_MS = 200,
     RETRY_LONGEST_MS = 60000,
     HUNG_S = 120,
@@ -118,7 +119,7 @@ static void get_breakers(actor *a)
         int error;
 
         snprintf(name, sizeof name, "b%d", i);
-        policy.failure_threshold = 3;
+        policy.failure_threshold = i == 3 ? 1 : 3; /* one that opens at every failure */
         policy.timeout_ms = 5;
         policy.permit_lease_ms = 50;
         if (i == 2) {
@@ -201,9 +202,16 @@ static void run_round(stage *s, broker *b, unsigned *seed)
     cbm_close(operator);
 }
 
+static int rounds_wanted(void)
+{
+    if (getenv("CBM_SOAK"))
+        return ROUNDS_SOAK;
+    return broker_is_sanitized() ? ROUNDS_SANITIZED : ROUNDS;
+}
+
 int main(int argc, char **argv)
 {
-    int rounds = argc > 1 ? atoi(argv[1]) : getenv("CBM_SOAK") ? ROUNDS_SOAK : ROUNDS;
+    int rounds = argc > 1 ? atoi(argv[1]) : rounds_wanted();
     unsigned seed = (unsigned)clock_ns();
     broker *b = broker_start_unlimited();
     stage *s = shared_new(sizeof *s);
@@ -228,7 +236,7 @@ int main(int argc, char **argv)
     failed = processes_wait(&p, HARNESS_DEADLINE_MS);
     printf("%d kills, %llu permits, %llu refused, %llu away, %llu permits on dead boards\n", rounds, s->permits,
            s->refused, s->away, s->on_dead_boards);
-    MUST(s->permits > 0 && s->on_dead_boards == 0);
+    MUST(s->permits > 0 && s->refused > 0 && s->on_dead_boards == 0);
     broker_free(b);
     return failed == 0 ? 0 : 1;
 }
