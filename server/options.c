@@ -366,7 +366,8 @@ static const struct argp parser = {
         "The broker that owns a host's circuit breakers. It runs in the foreground, logs to standard error, and stops "
         "cleanly on SIGTERM and SIGINT.\v"
         "Exit status: 0 after a clean stop, 1 when it cannot serve the address or keep its state (another cbmd does, "
-        "for one), 64 when the command line is wrong, 78 when the config file is, or when the state was written by a newer "
+        "for one), 64 when the command line is wrong, 78 when the config file is, or when the state was written by a "
+        "newer "
         "cbmd.",
 };
 

@@ -150,6 +150,35 @@ Test(server_options, the_command_line_is_read, .init = set_defaults)
     cr_assert(options.rate_limit_calls);
 }
 
+Test(server_options, a_place_for_the_state_is_a_directory_or_none, .init = set_defaults)
+{
+    char path[CBM_STATE_DIR_MAX + 2];
+
+    cr_assert(cbm_options_set(&options, CBM_OPTION_STATE_DIR, "/a/state", message, sizeof message));
+    cr_assert_str_eq(options.state_dir, "/a/state");
+    cr_assert_not(cbm_options_set(&options, CBM_OPTION_STATE_DIR, "", message, sizeof message));
+    memset(path, 'x', sizeof path);
+    path[sizeof path - 1] = '\0';
+    cr_assert_not(cbm_options_set(&options, CBM_OPTION_STATE_DIR, path, message, sizeof message));
+    cr_assert(cbm_options_set(&options, CBM_OPTION_NO_STORE, "yes", message, sizeof message));
+    cr_assert_eq(options.no_store, 1);
+    cr_assert_not(cbm_options_set(&options, CBM_OPTION_NO_STORE, "perhaps", message, sizeof message));
+}
+
+Test(server_options, a_place_for_the_state_on_the_command_line_wins_over_none_in_the_file, .init = set_defaults)
+{
+    cbm_options beneath;
+
+    cbm_options_init(&beneath);
+    cr_assert(cbm_options_set(&beneath, CBM_OPTION_NO_STORE, "yes", message, sizeof message));
+    cr_assert(cbm_options_set(&options, CBM_OPTION_STATE_DIR, "/a/state", message, sizeof message));
+    cbm_options_fill(&options, &beneath);
+    cr_assert_eq(options.no_store, 0);
+    cbm_options_init(&options);
+    cbm_options_fill(&options, &beneath);
+    cr_assert_eq(options.no_store, 1);
+}
+
 Test(server_options, a_wrong_option_ends_with_status_64, .init = set_defaults, .exit_code = 64)
 {
     char *argv[] = {"cbmd", "--rate-limit", "many", NULL};

@@ -168,7 +168,7 @@ Test(config, the_file_may_say_where_to_listen)
     write_config(&c, text);
     pid_t pid = process_fork();
     if (pid == 0) {
-        execl(broker_program(), "cbmd", "--config", c.path, (char *)NULL);
+        execl(broker_program(), "cbmd", "--no-store", "--config", c.path, (char *)NULL);
         _exit(127);
     }
     cr_assert(wait_until(raw_accepts, address, HARNESS_DEADLINE_MS));

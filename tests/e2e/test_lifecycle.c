@@ -20,7 +20,8 @@ static bool socket_exists(const broker *b)
 
 static void run_second(program_result *result, const char *address)
 {
-    program_run(result, (const char *const[]){broker_program(), "--listen", address, "--no-store", NULL}, NULL, HARNESS_DEADLINE_MS);
+    program_run(result, (const char *const[]){broker_program(), "--listen", address, "--no-store", NULL}, NULL,
+                HARNESS_DEADLINE_MS);
 }
 
 /* ---- Starting ------------------------------------------------------------------------------------------------------- */

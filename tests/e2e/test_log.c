@@ -208,8 +208,9 @@ Test(log, this_tests_own_reader_knows_logfmt_from_other_lines)
 Test(log, a_full_disk_stops_nobody)
 {
     broker *b = start_with_level("debug"); /* for its directory */
-    const char *argv[] = {"sh", "-c", "exec \"$0\" --no-store --listen \"$1\" --log-level debug 2>/dev/full", broker_program(),
-                          NULL, NULL};
+    const char *argv[] = {
+        "sh", "-c", "exec \"$0\" --no-store --listen \"$1\" --log-level debug 2>/dev/full", broker_program(),
+        NULL, NULL};
     char address[160];
     snprintf(address, sizeof address, "ipc://%s/full.sock", b->directory);
     argv[4] = address;
