@@ -250,6 +250,9 @@ void cbm_engine_hold(cbm_engine *engine, uint32_t slot, int64_t now_ns)
     word = word_of(shared, &glance, now_ns, &aux) & ~CBM_WORD_FAST;
     (void)cbm_publisher_put(shared->publisher, slot, word, aux);
     shared->slots[slot].fast = false;
+    if (!glance.fast &&
+        shared->slots[slot].tick) /* in this second they could decide: they are of the one that has ended */
+        shared->slots[slot].second = now_ns / CBM_CORE_NS_PER_S - 1;
     atomic_thread_fence(memory_order_seq_cst);
     cbm_engine_pull_slot(engine, slot, CBM_LEDGER_SUCCESSES, now_ns);
 }
@@ -444,6 +447,13 @@ int64_t cbm_engine_next_deadline(const cbm_engine *engine)
     return tick_ns < deadline_ns ? tick_ns : deadline_ns;
 }
 
+static bool stays_fast(cbm_engine *engine, uint32_t slot, int64_t now_ns)
+{
+    cbm_core_glance glance;
+
+    return cbm_core_glance_at(engine->manager, slot, now_ns, &glance) == 0 && glance.fast;
+}
+
 static bool tick_seconds(cbm_engine *engine, int64_t now_ns, int64_t end_ns)
 {
     cbm_second_ticks *ticks = &engine->shared.ticks;
@@ -459,8 +469,11 @@ static bool tick_seconds(cbm_engine *engine, int64_t now_ns, int64_t end_ns)
         uint32_t slot = ticks->slots[--ticks->left];
 
         cbm_shared_change(&engine->shared, slot); /* as the window moves, successes may stay in ledgers again, or not */
-        if (engine->shared.slots[slot].fast && engine->shared.slots[slot].second < now_ns / CBM_CORE_NS_PER_S)
+        if (engine->shared.slots[slot].fast && engine->shared.slots[slot].second < now_ns / CBM_CORE_NS_PER_S) {
             cbm_engine_pull_slot(engine, slot, CBM_LEDGER_SUCCESSES, now_ns);
+            if (!stays_fast(engine, slot, now_ns))
+                cbm_engine_hold(engine, slot, now_ns);
+        }
         cbm_engine_publish(engine);
         if (cbm_clock_ns() >= end_ns)
             return true;
