@@ -63,12 +63,14 @@ getent -s files group cbm >/dev/null || grep -q '^cbm:' "$root/etc/group" || fai
 [[ -e $root/usr/share/man/man8/cbmd.8.gz && -e $root/usr/share/man/man1/cbmctl.1.gz ]] || fail "manual pages are there"
 unit=$(find "$root/usr/lib/systemd" "$root/lib/systemd" -name cbmd.service 2>/dev/null | head -n 1)
 [[ -n $unit ]] || fail "the unit is there"
-program=$(sed -n 's/^ExecStart=[^/]*\([^ ]*\).*/\1/p' "$unit")
-[[ -x $root$program ]] || fail "the unit starts a program that there is: $program"
-echo "ok  unit, manual pages and group are there"
+program=$(sed -n 's/^ExecStart=\([^ ]*\).*/\1/p' "$unit")
+inside sh -c "command -v $program" >/dev/null || fail "the unit starts a program that there is: $program"
+user=$(sed -n 's/^User=//p' "$unit")
+grep -q "^$user:" "$root/etc/passwd" || fail "the unit's user $user was made"
+echo "ok  unit, manual pages, user and group are there"
 
 mkdir -p "$root/run/cbm"
-inside cbmd --ready-fd 3 3>"$work/ready" 2>"$work/cbmd.log" &
+inside cbmd --no-store --ready-fd 3 3>"$work/ready" 2>"$work/cbmd.log" &
 broker=$!
 for _ in $(seq 200); do
     [[ -s $work/ready ]] && break
@@ -110,7 +112,7 @@ files_of_root >"$work/after"
 if ! diff "$work/before" "$work/after"; then
     fail "nothing is left of them"
 fi
-if grep -q '^cbm:' "$root/etc/group"; then
-    fail "the group is gone"
+if grep -q '^cbm:' "$root/etc/group" "$root/etc/passwd"; then
+    fail "user and group are gone"
 fi
 echo "ok  removed, they leave nothing behind"
