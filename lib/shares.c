@@ -7,7 +7,8 @@
 
 #define NONE UINT32_MAX
 #define US (CBM_CORE_NS_PER_MS / 1000)
-#define SLICES 8 /* of a window: asking is counted by them */
+#define USER_MORE 8 /* operations, and a quarter, that a user may want more than it did in the last window */
+#define SLICES 8    /* of a window: asking is counted by them */
 
 struct core_share {
     uint64_t key;
@@ -214,6 +215,7 @@ static uint32_t wanted(const core_shares *shares, const core_share *share, uint3
     if (for_ns < shares->window_ns) {
         asked = asked * (shares->window_ns / US) / ((for_ns < slice_ns ? slice_ns : for_ns) / US);
     }
+    asked += share->asked == 0 ? 0 : asked / 4 + (share->user == NONE ? USER_MORE : 1);
     return asked < all ? (uint32_t)asked : all;
 }
 

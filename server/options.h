@@ -43,7 +43,7 @@ typedef struct cbm_options {
     uint32_t max_requests;          /* a second */
     uint32_t max_breakers_per_user; /* 0: half of max_breakers */
     uint32_t max_permits_per_user;
-    uint32_t max_pending_mib; /* of all users together */
+    uint32_t max_pending_mib;              /* of all users together */
     char state_dir[CBM_STATE_DIR_MAX + 1]; /* "": the default one */
     uint32_t no_store;                     /* 1: nothing is stored */
     cbm_log_level log_level;

@@ -31,9 +31,15 @@ static int64_t cost_ns(const cbm_pace_round *round)
     return took_ns < most_ns ? took_ns : most_ns;
 }
 
-bool cbm_pace_is_heavy(const cbm_pace_round *round)
+static bool was_heavy(const cbm_pace_peer *peer, int64_t now_ns)
 {
-    return expected_cost_ns(round) >= HEAVY_NS;
+    return peer->heavy_ns && now_ns - peer->heavy_ns < HEAVY_MEMORY_NS;
+}
+
+/* Of who sends many requests at once, also what is left over for a small round. */
+bool cbm_pace_is_heavy(const cbm_pace_peer *peer, const cbm_pace_round *round)
+{
+    return expected_cost_ns(round) >= HEAVY_NS || (round->requests > 1 && was_heavy(peer, round->ended_ns));
 }
 
 int64_t cbm_pace_requests(int64_t *due_ns, uint32_t requests, uint32_t rate, int64_t now_ns)
@@ -68,13 +74,13 @@ int64_t cbm_pace_weight(cbm_pace *pace, cbm_pace_user *user, cbm_pace_peer *peer
     int64_t now_ns = round->ended_ns;
     int64_t share;
 
-    if (!cbm_pace_is_heavy(round)) {
-        if (!peer->heavy_ns || now_ns - peer->heavy_ns >= HEAVY_MEMORY_NS)
+    if (!cbm_pace_is_heavy(peer, round)) {
+        if (!was_heavy(peer, now_ns))
             note_light(pace, round);
         return now_ns;
     }
-    peer->heavy_ns = now_ns;
     share = others_ask(pace, round) ? HEAVY_SHARE : 1;
     user->heavy_until_ns = later(user->heavy_until_ns, round->begun_ns) + cost_ns(round) * share * users;
+    peer->heavy_ns = later(user->heavy_until_ns, now_ns);
     return user->heavy_until_ns - HEAVY_BURST_NS;
 }

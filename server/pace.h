@@ -36,11 +36,11 @@ typedef struct cbm_pace_user {
 
 typedef struct cbm_pace_peer {
     int64_t requests_due_ns;
-    int64_t heavy_ns; /* its last heavy round; 0: none */
+    int64_t heavy_ns; /* the end of its last heavy round's turn; 0: none */
 } cbm_pace_peer;
 
 /* Whether a round is a heavy one. */
-bool cbm_pace_is_heavy(const cbm_pace_round *round);
+bool cbm_pace_is_heavy(const cbm_pace_peer *peer, const cbm_pace_round *round);
 /* At `rate` requests a second (0: any): until when who made them rests; <= now: not at all. */
 int64_t cbm_pace_requests(int64_t *due_ns, uint32_t requests, uint32_t rate, int64_t now_ns);
 /*

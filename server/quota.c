@@ -188,7 +188,7 @@ static int64_t rest_until(cbm_quota *quota, quota_user *user, cbm_pace_peer *pee
     uint32_t rate = quota->limits.requests_per_s, users = 1;
     int64_t until_ns[3], latest_ns = 0;
 
-    if (cbm_pace_is_heavy(round))
+    if (cbm_pace_is_heavy(peer, round))
         users = heavy_users(quota, user, round->ended_ns);
     until_ns[0] = cbm_pace_weight(&quota->pace, &user->pace, peer, round, users);
     until_ns[1] = cbm_pace_requests(&user->pace.requests_due_ns, round->requests, rate, round->ended_ns);
