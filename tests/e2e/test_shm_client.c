@@ -258,6 +258,7 @@ static int run_callers(int index, void *context)
 
     policy.failure_threshold = 2;
     policy.timeout_ms = 3;
+    policy.permit_lease_ms = 60000; /* a lease that ran out would be another failure */
     for (int i = 0; i < 3; i++) {
         callers[i] = (caller){t, breaker_get(client, "ha_api", &policy), (unsigned)(index * 10 + i)};
         MUST(pthread_create(&threads[i], NULL, call_at_random, &callers[i]) == 0);
