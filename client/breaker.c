@@ -317,8 +317,8 @@ int cbm_report_by_message(cbm_permit *permit, cbm_outcome outcome, const cbm_rep
     error =
         fits_ledger(permit, &request.report) ? cbm_board_succeed(permit, request.report.duration_ns) : CBM_BOARD_ASKS;
     if (error == CBM_BOARD_PULLS)
-        return cbm_report_by_pull(exchange.breaker);
-    if (error == CBM_BOARD_ASKS)
+        error = cbm_report_by_pull(exchange.breaker);
+    else if (error == CBM_BOARD_ASKS)
         error = report(permit, &exchange);
 left:
     cbm_leave(client);

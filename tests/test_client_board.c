@@ -478,16 +478,19 @@ static void *change_the_word(void *context)
     return NULL;
 }
 
-Test(client_board, when_the_word_changes_while_a_success_is_added_the_broker_is_made_to_look_again)
+static void call_while_the_word_changes(const cbm_report_options *options)
 {
     scene s = new_scene(CBM_FAIL_CLOSED);
     int64_t end_ms = test_clock_ms() + PATIENCE_MS;
+    cbm_permit permit;
     uint64_t calls = 0;
     pthread_t thread;
 
     cr_assert_eq(pthread_create(&thread, NULL, change_the_word, &s), 0);
     while (count(&s, CBM_OP_PULL) == 0 && test_clock_ms() < end_ms) {
-        cr_assert_eq(call_with(s.breaker, CBM_SUCCESS), 0);
+        permit = begun(&s);
+        cr_assert_eq(
+            options ? cbm_call_report_with(&permit, CBM_SUCCESS, options) : cbm_call_report(&permit, CBM_SUCCESS), 0);
         calls++;
     }
     cr_assert_eq(count(&s, CBM_OP_PULL), 1);
@@ -495,4 +498,16 @@ Test(client_board, when_the_word_changes_while_a_success_is_added_the_broker_is_
     pthread_join(thread, NULL);
     cr_assert_eq(counts(&s).successes + (uint64_t)count(&s, CBM_OP_CALL_REPORT), calls, "each went one way, once");
     end_scene(&s);
+}
+
+Test(client_board, when_the_word_changes_while_a_success_is_added_the_broker_is_made_to_look_again)
+{
+    call_while_the_word_changes(NULL);
+}
+
+Test(client_board, a_report_with_options_that_makes_the_broker_look_again_does_not_keep_the_client_from_closing)
+{
+    cbm_report_options options = {.size = sizeof(options), .correlation_id = "job 7"};
+
+    call_while_the_word_changes(&options);
 }
