@@ -5,7 +5,7 @@
 #define REQUEST_COST_NS 4000 /* of a small one: decoded, handled, answered */
 #define BYTE_COST_NS 10
 #define HEAVY_NS 100000 /* a round that is expected to cost more is a heavy one: some 25 requests, or 10 kB */
-#define SLOWER_THAN_EXPECTED 4
+#define SLOWER_THAN_EXPECTED 64
 #define HEAVY_SHARE 5 /* of the time heavy rounds have one part in so many */
 #define HEAVY_MEMORY_NS                                                                                                \
     (100 * CBM_CORE_NS_PER_MS)                  /* for so long after a heavy round a peer is one that asks for much */
