@@ -12,6 +12,7 @@
 #include "figures.h"
 #include "peers.h"
 #include "placement.h"
+#include "process.h"
 #include "rounds.h"
 
 #define WARM_UP 100
@@ -128,12 +129,14 @@ static bool measure(const subject *about, int clients, const char *where)
     static const bench_crew_task task = {prepare, work, finish};
     static double figures[BENCH_CREW_MAX][BENCH_CREW_FIGURES];
     double begun, ended, calls = 0, medians[BENCH_CREW_MAX];
-    const char *name = peers[about->kind].name;
+    const bench_peer *peer = &peers[about->kind];
+    int64_t used_ns = bench_processor_ns(peer->pid);
 
     if (!bench_crew_run(BENCH_PROCESSES, clients, &task, (void *)about, figures)) {
-        fprintf(stderr, "bench: a client of %s failed\n", name);
+        fprintf(stderr, "bench: a client of %s failed\n", peer->name);
         return false;
     }
+    used_ns = bench_processor_ns(peer->pid) - used_ns;
     begun = figures[0][0];
     ended = figures[0][1];
     for (int i = 0; i < clients; i++) {
@@ -142,8 +145,11 @@ static bool measure(const subject *about, int clients, const char *where)
         calls += figures[i][2];
         medians[i] = figures[i][3];
     }
-    bench_figure(bench_median(medians, (size_t)clients) / 1000, "us", "rpc.%d.%s.%s.latency", clients, where, name);
-    bench_figure(2 * calls / (ended - begun) * 1e6, "k/s", "rpc.%d.%s.%s.rate", clients, where, name);
+    bench_figure(bench_median(medians, (size_t)clients) / 1000, "us", "rpc.%d.%s.%s.latency", clients, where,
+                 peer->name);
+    bench_figure(2 * calls / (ended - begun) * 1e6, "k/s", "rpc.%d.%s.%s.rate", clients, where, peer->name);
+    bench_figure((double)used_ns / (2 * (calls + clients * WARM_UP)) / 1000, "us", "rpc.%d.%s.%s.processor", clients,
+                 where, peer->name);
     return true;
 }
 

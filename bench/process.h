@@ -15,6 +15,8 @@ bool bench_end(pid_t pid, int signal);
 double bench_memory_kib(pid_t pid);
 /* How often its threads were woken, or were taken off a processor, since they started. -1: not to be had. */
 int64_t bench_switches(pid_t pid);
+/* Processor time that its threads have used. -1: not to be had. */
+int64_t bench_processor_ns(pid_t pid);
 /* As many descriptors as this user may have. */
 void bench_raise_descriptor_limit(void);
 

@@ -29,6 +29,7 @@
 #include "reload.h"
 #include "store.h"
 #include "store_directory.h"
+#include "task_threads.h"
 
 #define DESCRIPTORS_KEPT 32                    /* for what is not a connection */
 #define LEDGER_BYTES_MAX (UINT64_C(512) << 20) /* of one user */
@@ -52,6 +53,7 @@ typedef struct cbm_broker {
     cbm_registry registry;
     bool has_registry;
     cbm_listener *listener;
+    cbm_task_threads *task_threads;
     cbm_attach *attach; /* NULL: all goes by message */
     int failure;        /* the exit status when it cannot be set up */
 } cbm_broker;
@@ -285,6 +287,7 @@ static bool set_up(cbm_broker *broker)
     if (!start_listener(broker, message, sizeof message))
         goto failed;
     share_memory(broker);
+    broker->task_threads = cbm_task_threads_hold();
     return true;
 
 failed:
@@ -294,6 +297,7 @@ failed:
 
 static void tear_down(cbm_broker *broker)
 {
+    cbm_task_threads_release(broker->task_threads);
     cbm_listener_stop(broker->listener);
     cbm_attach_stop(broker->attach);
     cbm_notify_deinit(&broker->notify);
