@@ -17,7 +17,7 @@
 #include "attach_socket.h"
 #include "attach_watch.h"
 #include "error.h"
-#include "ledger_file.h"
+#include "hurry.h"
 #include "log.h"
 
 #define REPLIED_OF_A_USER 4 /* descriptors under way are limited for all of this process's user together */
@@ -49,6 +49,7 @@ struct cbm_attach {
     size_t count, most;
     int64_t paused_until_ns; /* 0: connections are accepted */
     complaints refusals, shortages;
+    cbm_hurry hurry;
 };
 
 /* ---- The log ------------------------------------------------------------------------------------------------------- */
@@ -333,19 +334,15 @@ static int timeout_ms(const cbm_attach *attach)
     return left_ns < 0 ? 0 : (int)(left_ns / 1000000) + 1;
 }
 
-/* One event at a time: what it does may end what another event would be of. */
-static void wait_and_handle(cbm_attach *attach)
+static void handle(cbm_attach *attach, void *of)
 {
-    struct epoll_event event;
     eventfd_t count;
 
-    if (epoll_wait(attach->epoll, &event, 1, timeout_ms(attach)) != 1)
-        return;
-    switch (*(const cbm_attach_source *)event.data.ptr) {
+    switch (*(const cbm_attach_source *)of) {
     case CBM_ATTACH_LISTENER: accept_one(attach); return;
     case CBM_ATTACH_WAKE: (void)eventfd_read(attach->wake, &count); return;
-    case CBM_ATTACH_PEER: hear(attach, event.data.ptr); return;
-    case CBM_ATTACH_PROCESS: end_process(attach, event.data.ptr); return;
+    case CBM_ATTACH_PEER: hear(attach, of); return;
+    case CBM_ATTACH_PROCESS: end_process(attach, of); return;
     }
 }
 
@@ -353,12 +350,25 @@ static void *serve(void *context)
 {
     cbm_attach *attach = context;
 
+    struct epoll_event event;
+    int events;
+
+    cbm_hurry_init(&attach->hurry);
     while (!atomic_load(&attach->stopping)) {
-        wait_and_handle(attach);
+        /* One at a time: what it does may end what another event would be of. */
+        events = epoll_wait(attach->epoll, &event, 1, timeout_ms(attach));
+        cbm_hurry_begin(&attach->hurry);
+        if (events == 1)
+            handle(attach, event.data.ptr);
         cbm_attach_watch_forget(&attach->watch);
         expire(attach);
         give_turns(attach);
+        cbm_hurry_end(&attach->hurry);
     }
+    cbm_hurry_begin(&attach->hurry);
+    while (attach->first)
+        drop(attach, attach->first);
+    cbm_hurry_deinit(&attach->hurry);
     return NULL;
 }
 
@@ -452,8 +462,6 @@ void cbm_attach_stop(cbm_attach *attach)
         (void)eventfd_write(attach->wake, 1);
         pthread_join(attach->thread, NULL);
     }
-    while (attach->first)
-        drop(attach, attach->first);
     cbm_attach_watch_deinit(&attach->watch);
     cbm_attach_socket_close(&attach->socket);
     if (attach->wake >= 0)

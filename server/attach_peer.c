@@ -162,7 +162,7 @@ static int judge(cbm_attach_peer *peer, const cbm_attach_request *request, const
 
 int cbm_attach_peer_request(cbm_attach_peer *peer, cbm_tokens *tokens, int64_t now_ns)
 {
-    cbm_attach_request request;
+    cbm_attach_request request = {0};
     incoming message;
     int result = receive(peer, &request, sizeof request, &message);
 

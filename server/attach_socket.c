@@ -36,7 +36,6 @@ static socklen_t name_beside(const cbm_address *address, struct sockaddr_un *nam
     char *at = name->sun_path;
     size_t size, end;
 
-    *name = (struct sockaddr_un){.sun_family = AF_UNIX};
     if (address->abstract) {
         size = abstract_name(address, base);
         at++; /* the zero byte that makes it one */
@@ -65,7 +64,7 @@ static bool take_permissions(const cbm_address *address, const char *path)
 
 bool cbm_attach_socket_open(cbm_attach_socket *opened, const cbm_address *address, char *message, size_t message_size)
 {
-    struct sockaddr_un name;
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
     socklen_t size = name_beside(address, &name);
 
     *opened = (cbm_attach_socket){.descriptor = -1};
