@@ -302,6 +302,7 @@ static void rest(cbm_peer *peer)
 
     peer->waits_for = WAITS_FOR_PACE;
     peer->rest_ms = 0;
+    nng_aio_set_timeout(peer->aio, NNG_DURATION_INFINITE); /* that of sending would cut it short, as an error */
     nng_sleep_aio(rest_ms, peer->aio);
 }
 
@@ -378,6 +379,12 @@ static void work(cbm_peer *peer)
     cbm_buffer_clear(&scratch->out);
     peer->ticket = 0;
     step = serve(peer, scratch, &round);
+    if (step == STEP_NO_MEMORY) { /* its request is in the input still, and must not be handled a second time */
+        if (!peer->ticket && scratch->out.size)
+            (void)send_now(peer, &scratch->out, &sent);
+        end(peer, step_reason(step));
+        return;
+    }
     if (peer->ticket) {
         account(peer, &round);
         await_store(peer, scratch);
