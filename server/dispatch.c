@@ -424,6 +424,7 @@ static bool answer_request(cbm_engine *engine, cbm_caller *caller, cbm_request *
 
     typist.holder = 0;
     error = handle_and_encode(engine, text ? &typist : caller, request, reply, text, scratch);
+    caller->holds = caller->holds || typist.holds;
     if (error == 0)
         return true;
     cbm_reply_deinit(reply);
