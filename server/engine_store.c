@@ -87,6 +87,7 @@ static void collect_left(cbm_engine *engine, cbm_store_batch *batch)
 
     while (cbm_ledgers_next_left(&engine->shared.ledgers, ledger, &entry, mark))
         put_mark(batch, ledger, entry, mark);
+    batch->asks_back = engine->shared.ledgers.left_read > 0;
 }
 
 static size_t recall(void *context, const uint8_t ledger[CBM_ID_SIZE], uint32_t entry, uint64_t *mark, size_t most)
@@ -111,6 +112,15 @@ static void collect(void *context, const uint32_t *slots, size_t count, cbm_stor
     collect_left(engine, batch);
     batch->count = count;
     cbm_core_totals_get(engine->manager, &batch->totals);
+    pthread_mutex_unlock(&engine->lock);
+}
+
+static void on_stored(void *context, bool stored)
+{
+    cbm_engine *engine = context;
+
+    pthread_mutex_lock(&engine->lock);
+    cbm_ledgers_left_stored(&engine->shared.ledgers, stored);
     pthread_mutex_unlock(&engine->lock);
 }
 
@@ -144,7 +154,7 @@ static void log_restored(const cbm_store_restored *restored)
 
 int cbm_engine_restore(cbm_engine *engine, cbm_store *store, char *message, size_t message_size)
 {
-    cbm_store_source source = {collect, engine};
+    cbm_store_source source = {collect, engine, on_stored};
     cbm_store_restored restored;
     cbm_store_error error;
 

@@ -52,6 +52,7 @@ typedef enum cbm_entry_state {
 typedef struct cbm_entry_record {
     cbm_entry_state state;
     bool charged;                       /* to its user */
+    bool noted;                         /* among those that were left */
     uint32_t slot;                      /* BOUND: its breaker's */
     uint32_t at;                        /* BOUND: its place among the holdings of that slot */
     uint64_t name;                      /* BOUND, LEFT: hash of the breaker's name */
@@ -108,8 +109,9 @@ typedef struct cbm_ledgers {
     cbm_mapped_ledger *broken;
     cbm_ledger_recall *recall; /* NULL: nothing is known of before, and nothing will be of now */
     void *recall_context;
-    cbm_left_entry *left; /* since cbm_ledgers_next_left, if there is a recall */
+    cbm_left_entry *left; /* of which the watermark is not stored, if there is a recall */
     uint32_t left_count, left_capacity;
+    uint32_t left_read; /* the first ones are being stored */
 } cbm_ledgers;
 
 int cbm_ledgers_init(cbm_ledgers *ledgers, uint32_t slots); /* CBM_PROTO_E_NOMEM */
@@ -152,9 +154,11 @@ void cbm_ledgers_read_entry(cbm_ledgers *ledgers, cbm_mapped_ledger *ledger, uin
 /* The watermark of the holding `index` of a slot. Returns its entry. */
 uint32_t cbm_ledgers_mark(const cbm_ledgers *ledgers, uint32_t slot, uint32_t index, uint8_t ledger[CBM_ID_SIZE],
                           uint64_t mark[CBM_LEDGER_MARK]);
-/* That of an entry whose breaker is gone, each once. False: no more. */
+/* That of an entry whose breaker is gone, each once until the next call of the other function. False: no more. */
 bool cbm_ledgers_next_left(cbm_ledgers *ledgers, uint8_t ledger[CBM_ID_SIZE], uint32_t *entry,
                            uint64_t mark[CBM_LEDGER_MARK]);
+/* Those that were read since the last time are stored, or are not: then they are read again. */
+void cbm_ledgers_left_stored(cbm_ledgers *ledgers, bool stored);
 
 /* A ledger that turned out not to make sense, taken off the list of them; NULL: no more. */
 cbm_mapped_ledger *cbm_ledgers_next_broken(cbm_ledgers *ledgers);

@@ -203,7 +203,7 @@ void cbm_ledgers_unbind(cbm_ledgers *ledgers, cbm_mapped_ledger *ledger, uint32_
 /* Without memory for that, a later broker finds an older watermark, and takes a little twice. */
 static void note_left(cbm_ledgers *ledgers, const cbm_mapped_ledger *ledger, uint32_t entry)
 {
-    if (!ledgers->recall)
+    if (!ledgers->recall || ledger->entries[entry].noted)
         return;
     if (ledgers->left_count == ledgers->left_capacity) {
         uint32_t capacity = ledgers->left_capacity ? 2 * ledgers->left_capacity : 16;
@@ -215,6 +215,7 @@ static void note_left(cbm_ledgers *ledgers, const cbm_mapped_ledger *ledger, uin
         ledgers->left_capacity = capacity;
     }
     ledgers->left[ledgers->left_count++] = (cbm_left_entry){ledger->holder, entry};
+    ledger->entries[entry].noted = true;
 }
 
 void cbm_ledgers_unbind_slot(cbm_ledgers *ledgers, uint32_t slot)

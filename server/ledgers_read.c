@@ -147,22 +147,73 @@ uint32_t cbm_ledgers_mark(const cbm_ledgers *ledgers, uint32_t slot, uint32_t in
     return holding->entry;
 }
 
+/* NULL: its ledger is gone. */
+static cbm_entry_record *record_of_left(const cbm_ledgers *ledgers, const cbm_left_entry *left)
+{
+    const cbm_mapped_ledger *ledger = cbm_ledgers_of_holder(ledgers, left->holder);
+
+    return ledger ? &ledger->entries[left->entry] : NULL;
+}
+
 bool cbm_ledgers_next_left(cbm_ledgers *ledgers, uint8_t id[CBM_ID_SIZE], uint32_t *entry,
                            uint64_t mark[CBM_LEDGER_MARK])
 {
-    while (ledgers->left_count) {
-        const cbm_left_entry *left = &ledgers->left[--ledgers->left_count];
-        const cbm_mapped_ledger *ledger = cbm_ledgers_of_holder(ledgers, left->holder);
+    while (ledgers->left_read < ledgers->left_count) {
+        const cbm_left_entry *left = &ledgers->left[ledgers->left_read++];
+        cbm_entry_record *record = record_of_left(ledgers, left);
 
-        if (!ledger || ledger->entries[left->entry].state != CBM_ENTRY_LEFT)
+        if (!record)
+            continue;
+        record->noted = false; /* what happens from now on is another time */
+        if (record->state != CBM_ENTRY_LEFT)
             continue;
         *entry = left->entry;
-        memcpy(id, ledger->id, CBM_ID_SIZE);
-        fill_mark(ledger->entries[left->entry].seen, ledger->entries[left->entry].durations, mark);
+        memcpy(id, cbm_ledgers_of_holder(ledgers, left->holder)->id, CBM_ID_SIZE);
+        fill_mark(record->seen, record->durations, mark);
         return true;
+    }
+    return false;
+}
+
+static void forget_left(cbm_ledgers *ledgers, uint32_t count)
+{
+    ledgers->left_count -= count;
+    if (ledgers->left_count) {
+        memmove(ledgers->left, ledgers->left + count, ledgers->left_count * sizeof *ledgers->left);
+        return;
     }
     free(ledgers->left);
     ledgers->left = NULL;
     ledgers->left_capacity = 0;
-    return false;
+}
+
+/* Each entry that is left still, once: some were noted again meanwhile. */
+static void keep_left(cbm_ledgers *ledgers)
+{
+    uint32_t kept = 0;
+
+    for (uint32_t i = 0; i < ledgers->left_count; i++) {
+        cbm_entry_record *record = record_of_left(ledgers, &ledgers->left[i]);
+
+        if (record)
+            record->noted = false;
+    }
+    for (uint32_t i = 0; i < ledgers->left_count; i++) {
+        cbm_entry_record *record = record_of_left(ledgers, &ledgers->left[i]);
+
+        if (!record || record->state != CBM_ENTRY_LEFT || record->noted)
+            continue;
+        record->noted = true;
+        ledgers->left[kept++] = ledgers->left[i];
+    }
+    ledgers->left_count = kept;
+}
+
+void cbm_ledgers_left_stored(cbm_ledgers *ledgers, bool stored)
+{
+    if (stored)
+        forget_left(ledgers, ledgers->left_read);
+    else
+        keep_left(ledgers);
+    ledgers->left_read = 0;
 }

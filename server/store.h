@@ -59,12 +59,14 @@ cbm_store_error cbm_store_restore(cbm_store *store, cbm_store_restore_visit *vis
                                   cbm_store_restored *restored);
 /*
  * Where the thread finds what was marked. `collect` fills in the records of up to CBM_STORE_SLICE slots, and the watermarks of
- * the ledgers that were folded into each, all as of one moment. It may wait for the engine's lock, and is called without any of
- * the store's.
+ * the ledgers that were folded into each, all as of one moment. `stored` tells whether what was collected since the last time,
+ * for one transaction, is in the database now; it is called if the batch asks for that. Both may wait for the engine's lock, and
+ * are called without any of the store's.
  */
 typedef struct cbm_store_source {
     void (*collect)(void *context, const uint32_t *slots, size_t count, cbm_store_batch *batch);
     void *context;
+    void (*stored)(void *context, bool stored);
 } cbm_store_source;
 cbm_store_error cbm_store_start(cbm_store *store, const cbm_store_source *source);
 /* No more is collected from now on: writes what is marked, and ends the thread. */

@@ -52,6 +52,7 @@ typedef struct cbm_store_batch {
     cbm_core_totals totals;
     cbm_store_watermark_row *watermarks; /* owned */
     size_t watermark_count, watermark_capacity;
+    bool asks_back;  /* whoever collected wants to know whether it was stored */
     bool incomplete; /* there was no memory for all of it: nothing of it may be written */
 } cbm_store_batch;
 

@@ -149,9 +149,11 @@ static int write_slice(cbm_store *store, const uint32_t *slots, uint32_t count)
 
     batch->count = 0;
     batch->watermark_count = 0;
+    batch->asks_back = false;
     batch->incomplete = false;
     cbm_store_now(store, &now);
     store->source.collect(store->source.context, slots, count, batch);
+    store->tell_source = store->tell_source || batch->asks_back;
     if (batch->incomplete)
         return SQLITE_NOMEM;
     for (size_t i = 0; i < batch->count && result == SQLITE_OK; i++)
@@ -205,6 +207,13 @@ static void tell_flusher(cbm_store *store)
     cbm_store_flusher_wrote(&store->flusher);
 }
 
+static void tell_source(cbm_store *store, bool stored)
+{
+    if (store->tell_source)
+        store->source.stored(store->source.context, stored);
+    store->tell_source = false;
+}
+
 /* False: it could not be written, and nothing of it is forgotten but by whoever calls. */
 static bool write_transaction(cbm_store *store, const uint32_t *slots, uint32_t count)
 {
@@ -219,6 +228,7 @@ static bool write_transaction(cbm_store *store, const uint32_t *slots, uint32_t 
         result = write_rest(store);
     if (result == SQLITE_OK)
         result = cbm_store_db_commit(&store->db);
+    tell_source(store, result == SQLITE_OK);
     if (result != SQLITE_OK) {
         on_failure(store, result);
         return false;

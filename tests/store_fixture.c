@@ -23,7 +23,16 @@ static void collect(void *context, const uint32_t *slots, size_t count, cbm_stor
     }
     batch->count = count;
     batch->totals = totals;
+    batch->asks_back = true;
     pthread_mutex_unlock(&lock);
+}
+
+atomic_int told_stored, told_not_stored;
+
+static void stored(void *context, bool stored)
+{
+    (void)context;
+    atomic_fetch_add(stored ? &told_stored : &told_not_stored, 1);
 }
 
 void put(uint32_t slot, const char *name, cbm_core_state state)
@@ -115,7 +124,7 @@ void open_store(void)
 void start_store(void)
 {
     open_store();
-    cr_assert_eq(cbm_store_start(store, &(cbm_store_source){collect, NULL}), CBM_STORE_OK);
+    cr_assert_eq(cbm_store_start(store, &(cbm_store_source){collect, NULL, stored}), CBM_STORE_OK);
 }
 
 void close_store(void)

@@ -6,6 +6,7 @@
 #define CBM_TEST_STORE_FIXTURE_H
 
 #include <criterion/criterion.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +25,7 @@ extern cbm_core_snapshot breakers[BREAKERS]; /* what is collected; name "": ther
 extern cbm_core_totals totals;
 extern uint64_t watermark; /* of entry 5 of the ledger, in the statistics of slot 0; 0: none */
 extern const uint8_t ledger[CBM_ID_SIZE];
+extern atomic_int told_stored, told_not_stored; /* how often the store has told its source */
 void put(uint32_t slot, const char *name, cbm_core_state state);
 
 extern int64_t wall_ms, monotonic_ns;

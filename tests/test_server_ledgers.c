@@ -411,3 +411,47 @@ Test(server_ledgers, the_watermark_outlives_its_breaker)
     cr_assert_eq(mark[CBM_COUNTER_LATE], 6);
     cr_assert_not(cbm_ledgers_next_left(&ledgers, id, &entry, mark), "the other has one again");
 }
+
+static bool next_left(uint32_t expected)
+{
+    uint64_t mark[CBM_LEDGER_MARK];
+    uint8_t id[CBM_ID_SIZE];
+    uint32_t entry;
+
+    return cbm_ledgers_next_left(&ledgers, id, &entry, mark) && entry == expected;
+}
+
+Test(server_ledgers, a_watermark_is_told_again_until_it_is_stored)
+{
+    ledgers.recall = recall_nothing;
+    bind_to(4);
+    bind_to(5);
+    cbm_ledgers_unbind_slot(&ledgers, 4);
+    cr_assert(next_left(0));
+    cbm_ledgers_unbind_slot(&ledgers, 5);
+    cbm_ledgers_left_stored(&ledgers, false);
+    cr_assert(next_left(0), "it was not stored");
+    cr_assert(next_left(1));
+    cr_assert_not(next_left(0));
+    bind_to(4);
+    cbm_ledgers_unbind_slot(&ledgers, 4);
+    cbm_ledgers_left_stored(&ledgers, true);
+    cr_assert(next_left(0), "it was left again since it was read");
+    cr_assert_not(next_left(0));
+    cbm_ledgers_left_stored(&ledgers, true);
+    cr_assert_eq(ledgers.left_count, 0);
+}
+
+Test(server_ledgers, what_cannot_be_stored_for_long_is_noted_once)
+{
+    ledgers.recall = recall_nothing;
+    for (int i = 0; i < 100; i++) {
+        bind_to(4);
+        cbm_ledgers_unbind_slot(&ledgers, 4);
+        bind_to(4);
+        cbm_ledgers_unbind_slot(&ledgers, 4);
+        cr_assert(next_left(0));
+        cbm_ledgers_left_stored(&ledgers, false);
+    }
+    cr_assert_eq(ledgers.left_count, 1);
+}

@@ -207,6 +207,24 @@ static void fails_and_resumes(int error)
     cr_assert_eq(restored_as("b")->state, CBM_CORE_HALF_OPEN);
 }
 
+Test(store_faults, tells_its_source_whether_a_transaction_was_written)
+{
+    use_failing_disk();
+    start_store();
+    put(0, "a", CBM_CORE_CLOSED);
+    cr_assert(wait_committed(transition(0, CBM_CORE_CLOSED, CBM_CORE_OPEN)));
+    cr_assert_geq(atomic_load(&told_stored), 1);
+    cr_assert_eq(atomic_load(&told_not_stored), 0);
+    disk_error = SQLITE_FULL;
+    uint64_t ticket = transition(0, CBM_CORE_OPEN, CBM_CORE_HALF_OPEN);
+    cr_assert(wait_failing(true));
+    cr_assert_geq(atomic_load(&told_not_stored), 1);
+    int before = atomic_load(&told_stored);
+    disk_error = SQLITE_OK;
+    cr_assert(wait_committed(ticket));
+    cr_assert_gt(atomic_load(&told_stored), before);
+}
+
 Test(store_faults, goes_on_when_a_full_disk_has_room_again)
 {
     fails_and_resumes(SQLITE_FULL);

@@ -140,7 +140,7 @@ static void use(cbm_store *store, bool writes)
         (void)cbm_store_watermark(store, (const uint8_t *)"0123456789abcdef", 1, counters,
                                   CBM_STORE_WATERMARK_COUNTERS);
         (void)cbm_store_history(store, NULL, 0, 8, rows);
-        if (writes && cbm_store_start(store, &(cbm_store_source){collect, NULL}) == CBM_STORE_OK)
+        if (writes && cbm_store_start(store, &(cbm_store_source){.collect = collect}) == CBM_STORE_OK)
             for (uint32_t slot = 0; slot < SLOTS; slot++)
                 cbm_store_mark(store, slot);
     }
