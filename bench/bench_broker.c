@@ -13,8 +13,8 @@
 
 #define CLIENTS 1000
 #define CLIENTS_QUICK 20
-#define SETTLE_MS 500
-#define SETTLE_MAX_MS 5000
+#define SETTLE_MS 2500 /* a connection is looked at again after two seconds */
+#define SETTLE_MAX_MS 10000
 #define WATCH_MS 5000
 #define QUICK_MS 50
 

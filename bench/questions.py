@@ -80,6 +80,18 @@ def rates():
     return rows
 
 
+def processor_times():
+    rows = []
+    for clients in (8, 64):
+        figure = f"rpc.{clients}.anywhere."
+        rows.append(row(f"{clients} clients: cbmd", figure + "cbmd.processor", "us",
+                        Against("times libnng REP", figure + "rep.processor", None),
+                        Against("times the epoll echo", figure + "echo.processor", None),
+                        Against("times Redis EVALSHA", figure + "redis.processor", None)))
+        rows += [row(f"    {peer}", f"{figure}{name}.processor", "us") for name, peer in PEERS]
+    return rows
+
+
 def failures():
     nobody = "failure.holders_0"
     return [
@@ -132,6 +144,7 @@ SECTIONS = [
     Section("b", "Refused by an OPEN breaker", refusals()),
     Section("c", "A request by message: latency of a report", latencies()),
     Section("c", "A request by message: thousands a second, over all clients", rates()),
+    Section("c", "A request by message: processor time that it takes the server", processor_times()),
     Section("d", "From the deciding failure's cbm_call_report to the first refusal in another process", [
         row("until it is refused", "opening.seen", "us", Against("times the report's round trip", "opening.report", most(1))),
         row("the report's round trip", "opening.report", "us"),
@@ -146,4 +159,4 @@ SECTIONS = [
 
 # Programs of the build, in the order of a round. What takes long and hardly varies has fewer rounds.
 PROGRAMS = [("bench_call", None), ("bench_refused", None), ("bench_rpc", None), ("bench_opening", None),
-            ("bench_failure", None), ("bench_core", None), ("bench_broker", 3)]
+            ("bench_failure", None), ("bench_core", None), ("bench_broker", 2)]
