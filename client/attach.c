@@ -201,14 +201,37 @@ static bool exchange_pages(cbm_client *client, int fd, int ledger_fd, const uint
     return done;
 }
 
+static void detach(cbm_client *client, int64_t deadline_ns)
+{
+    cbm_request request = {.op = CBM_OP_DETACH, .given = CBM_FIELD(LEDGER)};
+    cbm_link_reply answer;
+    cbm_reply reply;
+
+    memcpy(request.ledger, client->memory.ledger_id, CBM_ID_SIZE);
+    if (cbm_broker_round_trip(&client->link, &request, deadline_ns, &reply, &answer) == 0)
+        cbm_reply_deinit(&reply);
+}
+
+/* What was taken of a ledger that has ended is forgotten: brought again, all of it would be counted again. */
+static void end_ledger(cbm_client *client, int64_t deadline_ns)
+{
+    if (!client->attachment.ledger_over)
+        return;
+    detach(client, deadline_ns); /* it may not have ended after all */
+    cbm_memory_end_ledger(client);
+    client->attachment.ledger_over = false;
+}
+
 static bool try_to_attach(cbm_client *client, int64_t deadline_ns)
 {
     const cbm_endpoint *endpoint = &client->link.endpoints[atomic_load(&client->link.endpoint)];
     uint8_t token[CBM_ID_SIZE];
-    int ledger_fd = cbm_memory_ledger(client);
+    int ledger_fd;
     bool done;
     int fd;
 
+    end_ledger(client, deadline_ns);
+    ledger_fd = cbm_memory_ledger(client);
     if (ledger_fd < 0 || !ask_for_token(client, token, deadline_ns))
         return false;
     fd = dial(endpoint, deadline_ns);
@@ -236,6 +259,18 @@ static void note_failure(cbm_attachment *attachment)
     attachment->retry_at_ns = cbm_clock_ns() + attachment->retry_step_ns;
 }
 
+void cbm_attach_check(cbm_client *client)
+{
+    cbm_attachment *attachment = &client->attachment;
+
+    if (!attachment->life || is_attached(client))
+        return;
+    atomic_store(&client->attached, false);
+    attachment->ledger_over = attachment->life == client->link.life;
+    attachment->life = 0;
+    forget_places(client);
+}
+
 void cbm_attach(cbm_client *client, int64_t deadline_ns)
 {
     cbm_attachment *attachment = &client->attachment;
@@ -244,11 +279,7 @@ void cbm_attach(cbm_client *client, int64_t deadline_ns)
 
     if (!client->shares_memory || is_attached(client))
         return;
-    if (attachment->life && attachment->life != link->life) {
-        atomic_store(&client->attached, false);
-        attachment->life = 0;
-        forget_places(client);
-    }
+    cbm_attach_check(client);
     /* Where the rate limit counts calls, every one of them goes to the broker anyway. */
     if (!link->has_incarnation || link->limits_calls)
         return;
@@ -270,18 +301,12 @@ void cbm_attach(cbm_client *client, int64_t deadline_ns)
 
 void cbm_attach_end(cbm_client *client, int64_t deadline_ns)
 {
-    cbm_request request = {.op = CBM_OP_DETACH, .given = CBM_FIELD(LEDGER)};
-    cbm_link_reply answer;
-    cbm_reply reply;
-
-    if (!atomic_load(&client->attached) || !cbm_board_alive(client->board))
+    if (!(atomic_load(&client->attached) || client->attachment.ledger_over) || !cbm_board_alive(client->board))
         return;
     if (cbm_link_enter(&client->link, deadline_ns))
         return;
-    memcpy(request.ledger, client->memory.ledger_id, CBM_ID_SIZE);
-    if (cbm_link_connect(&client->link, deadline_ns) == 0 &&
-        cbm_broker_round_trip(&client->link, &request, deadline_ns, &reply, &answer) == 0)
-        cbm_reply_deinit(&reply);
+    if (cbm_link_connect(&client->link, deadline_ns) == 0)
+        detach(client, deadline_ns);
     cbm_link_leave(&client->link);
 }
 

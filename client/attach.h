@@ -13,8 +13,14 @@ typedef struct cbm_attachment {
     uint64_t tried_life; /* of the broker that was asked last */
     int64_t retry_at_ns; /* after a failure it is left alone for a while, each time in a row twice as long */
     int64_t retry_step_ns;
+    bool ledger_over; /* the broker may be done with the ledger: the next attach brings another */
 } cbm_attachment;
 
+/*
+ * For the thread that is in the link, connected: when the attachment has ended, with its broker or its connection, nothing is
+ * counted by it any more.
+ */
+void cbm_attach_check(cbm_client *client);
 /*
  * For the thread that is in the link, connected: attaches unless that is done, of no use with this broker, or not to be tried again
  * yet. Takes half of the time that is left, at most. Without success all goes by message.

@@ -183,6 +183,7 @@ static int attempt(cbm_client *client, cbm_exchange *exchange, cbm_reply *reply,
     error = cbm_link_connect(link, exchange->deadline_ns);
     if (error)
         return error;
+    cbm_attach_check(client);
     if (request->op == CBM_OP_GET || (request->op == CBM_OP_CALL_BEGIN && exchange->permit))
         error = attach_or_connect(client, exchange->deadline_ns);
     if (error)

@@ -96,9 +96,7 @@ void cbm_memory_renew(cbm_client *client)
         return;
     map_zeros((void *)(uintptr_t)client->board, BOARD_RANGE, PROT_READ);
     map_zeros(client->ledger, CBM_LEDGER_SIZE, PROT_READ | PROT_WRITE);
-    if (is_ours(&client->memory))
-        close(client->memory.ledger_fd);
-    client->memory.ledger_fd = -1;
+    cbm_memory_end_ledger(client);
 }
 
 void cbm_memory_release(cbm_client *client)
@@ -138,6 +136,13 @@ static bool map_ledger(cbm_client *client, int fd, const uint8_t id[CBM_ID_SIZE]
     client->memory.ledger_device = status.st_dev;
     client->memory.ledger_inode = status.st_ino;
     return true;
+}
+
+void cbm_memory_end_ledger(cbm_client *client)
+{
+    if (is_ours(&client->memory))
+        close(client->memory.ledger_fd);
+    client->memory.ledger_fd = -1;
 }
 
 int cbm_memory_ledger(cbm_client *client)

@@ -31,6 +31,8 @@ void cbm_memory_renew(cbm_client *client);
 
 /* The descriptor of this process's ledger, made at first. -1: there can be none. */
 int cbm_memory_ledger(cbm_client *client);
+/* The next time it is that of another one. */
+void cbm_memory_end_ledger(cbm_client *client);
 /* Whether the descriptor is that of a board of that size and incarnation which nobody but its broker can change. */
 bool cbm_memory_check_board(int fd, uint64_t size, const uint8_t incarnation[CBM_ID_SIZE]);
 /* Maps it where the last one was. False: then there is none. */

@@ -31,6 +31,7 @@ struct fake_board {
     int listener;
     pthread_t thread;
     atomic_bool hang;
+    bool hides_pid;
     char path[128];
 
     pthread_mutex_t lock;
@@ -139,6 +140,8 @@ static void answer(fake_peer *peer)
         memset(reply.data.attach.token, 0x5a, CBM_ID_SIZE);
         reply.data.attach.now_ns = now_ns();
     }
+    if (reply.kind == CBM_REPLY_INFO && board->hides_pid)
+        reply.data.info.pid++;
     if (reply.kind == CBM_REPLY_GET && !reply.error)
         place(board, &peer->request, &reply.data.get);
     fake_answer_to(peer, peer->id, &reply);
@@ -341,6 +344,11 @@ void fake_board_restart(fake_board *board)
 void fake_board_hang(fake_board *board, bool hang)
 {
     board->hang = hang;
+}
+
+void fake_board_hide_pid(fake_board *board)
+{
+    board->hides_pid = true;
 }
 
 void fake_board_limit_entries(fake_board *board, uint32_t count)

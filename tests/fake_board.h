@@ -42,6 +42,8 @@ void fake_board_restart(fake_board *board);
 void fake_board_set_alive(fake_board *board, bool alive);
 /* From now on requests are not answered (or are again). Attached clients keep their connections. */
 void fake_board_hang(fake_board *board, bool hang);
+/* As if it lived in another pid namespace than its clients. To be called before any of them connects. */
+void fake_board_hide_pid(fake_board *board);
 
 void fake_board_put(fake_board *board, uint32_t slot, uint64_t word, int64_t aux);
 /* The word of CLOSED, with these flags, at the slot's present generation. */

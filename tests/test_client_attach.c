@@ -185,6 +185,34 @@ Test(client_attach, a_connection_that_is_lost_ends_nothing)
     fake_board_stop(board);
 }
 
+Test(client_attach, where_the_broker_sees_no_pid_a_lost_connection_ends_the_ledger)
+{
+    fake_board *board = fake_board_start(FAKE_ATTACH_WELL);
+    const cbm_ledger *first;
+    cbm_client *client;
+    cbm_breaker *breaker;
+    cbm_permit permit;
+
+    fake_board_hide_pid(board);
+    client = open_client(fake_board_address(board), CBM_FAIL_CLOSED);
+    breaker = get_breaker(client, "ha_api", NULL);
+    calls_are_free(board, breaker);
+    first = fake_board_ledger(board);
+    cr_assert_eq(cbm_call_begin(breaker, &permit), 0);
+
+    fake_broker_hang_up(fake_board_broker(board));
+    cr_assert_eq(cbm_call_report(&permit, CBM_FAILURE), 0, "on a new connection");
+    cr_assert_eq(call_with(breaker, CBM_SUCCESS), 0);
+    cr_assert_eq(fake_board_attached(board), 2);
+    cr_assert_neq(memcmp(fake_board_ledger(board)->id, first->id, CBM_ID_SIZE), 0, "another ledger");
+    cr_assert_eq(count(board, CBM_OP_DETACH), 1, "should the first one be there still");
+    cr_assert_eq(fake_counts_of(first, 0).successes, 10, "nothing more is counted where nobody looks");
+    calls_are_free(board, breaker);
+    cr_assert_eq(fake_counts_of(fake_board_ledger(board), 0).successes, 10);
+    cbm_close(client);
+    fake_board_stop(board);
+}
+
 Test(client_attach, a_program_that_has_closed_all_descriptors_passes_on_no_other_file)
 {
     fake_board *board = fake_board_start(FAKE_ATTACH_WELL);
