@@ -82,6 +82,7 @@ static void replace(cbm_store *store, const char *why)
     cbm_store_mark_all(store);
     if (cbm_store_replace_database(store, kept, message, sizeof message) != CBM_STORE_OK)
         cbm_store_fail(store, message);
+    cbm_store_flusher_set(&store->flusher, -1); /* that was the log of the old one */
 }
 
 /* A connection that found that it cannot write would find the same for ever. */
@@ -112,6 +113,7 @@ static void on_failure(cbm_store *store, int result)
         cbm_store_db_close(&store->db);
 }
 
+/* Who knows what has become of the file meanwhile: it may be another one, so all that is known is written into it. */
 static bool reopen(cbm_store *store)
 {
     char message[512] = "";
@@ -123,6 +125,7 @@ static bool reopen(cbm_store *store)
         return false;
     }
     cbm_store_flusher_set(&store->flusher, -1);
+    cbm_store_mark_all(store);
     return true;
 }
 

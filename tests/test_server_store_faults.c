@@ -259,6 +259,29 @@ Test(store_faults, begins_anew_when_it_finds_itself_damaged_and_writes_all_it_kn
     cr_assert_eq(restored_count, 2, "also what had not changed since");
 }
 
+Test(store_faults, writes_all_it_knows_when_its_file_was_taken_away)
+{
+    char path[128];
+    use_failing_disk();
+    start_store();
+    put(0, "a", CBM_CORE_CLOSED);
+    put(1, "b", CBM_CORE_CLOSED);
+    cbm_store_mark_now(store, 1);
+    cr_assert(wait_committed(transition(0, CBM_CORE_CLOSED, CBM_CORE_OPEN)));
+    disk_error = SQLITE_READONLY;
+    uint64_t ticket = transition(0, CBM_CORE_OPEN, CBM_CORE_HALF_OPEN);
+    cr_assert(wait_failing(true));
+    path_of("cbm.db", path);
+    unlink(path);
+    path_of("cbm.db-wal", path);
+    unlink(path);
+    disk_error = SQLITE_OK;
+    cr_assert(wait_committed(ticket));
+    close_store();
+    open_store();
+    cr_assert_eq(restored_count, 2, "also what had not changed since");
+}
+
 Test(store_faults, keeps_the_newest_transitions_when_too_many_wait)
 {
     cbm_store_queue queue = {0};
