@@ -81,6 +81,7 @@ host share their breakers, which the broker cbmd owns.
 .
 This package holds the module by which Python programs use them.")
     set(CPACK_DEBIAN_PYTHON_PACKAGE_DEPENDS "python3 (>= 3.9)")
+    set(CPACK_DEBIAN_PYTHON_PACKAGE_CONTROL_EXTRA "${control}/python/prerm")
 endif()
 
 include(CPack)

@@ -70,8 +70,11 @@ grep -q "^$user:" "$root/etc/passwd" || fail "the unit's user $user was made"
 echo "ok  unit, manual pages, user and group are there"
 
 mkdir -p "$root/run/cbm"
-inside cbmd --no-store --ready-fd 3 3>"$work/ready" 2>"$work/cbmd.log" &
+# Itself the child of this shell, so that it can be told to stop and be waited for.
+exec 3>"$work/ready"
+chroot "$root" /usr/bin/cbmd --no-store --ready-fd 3 >"$work/cbmd.log" 2>&1 &
 broker=$!
+exec 3>&-
 for _ in $(seq 200); do
     [[ -s $work/ready ]] && break
     kill -0 "$broker" || { cat "$work/cbmd.log"; fail "cbmd goes on"; }
