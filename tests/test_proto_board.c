@@ -45,6 +45,20 @@ Test(proto_board, what_makes_a_permit_late_is_epoch_and_generation_alone)
     cr_assert_neq(word & CBM_WORD_PERMIT_MASK, cbm_word_make(CBM_CORE_CLOSED, 0, 5, 8) & CBM_WORD_PERMIT_MASK);
 }
 
+Test(proto_board, everything_stands_where_protocol_md_says)
+{
+    cr_assert_eq(offsetof(cbm_board, magic), 0);
+    cr_assert_eq(offsetof(cbm_board, version), 8);
+    cr_assert_eq(offsetof(cbm_board, header_size), 12);
+    cr_assert_eq(offsetof(cbm_board, size), 16);
+    cr_assert_eq(offsetof(cbm_board, slot_size), 24);
+    cr_assert_eq(offsetof(cbm_board, slot_count), 28);
+    cr_assert_eq(offsetof(cbm_board, incarnation), 32);
+    cr_assert_eq(offsetof(cbm_board, alive), 64);
+    cr_assert_eq(offsetof(cbm_board, slots), 4096);
+    cr_assert_eq(offsetof(cbm_slot, aux), 8);
+}
+
 Test(proto_board, a_board_is_what_it_says)
 {
     cbm_board *board = new_board(10);

@@ -19,6 +19,26 @@ static cbm_ledger *new_ledger(void)
 
 TestSuite(proto_ledger, .timeout = 30);
 
+Test(proto_ledger, everything_stands_where_protocol_md_says)
+{
+    cr_assert_eq(offsetof(cbm_ledger, magic), 0);
+    cr_assert_eq(offsetof(cbm_ledger, version), 8);
+    cr_assert_eq(offsetof(cbm_ledger, entry_size), 12);
+    cr_assert_eq(offsetof(cbm_ledger, size), 16);
+    cr_assert_eq(offsetof(cbm_ledger, entry_count), 24);
+    cr_assert_eq(offsetof(cbm_ledger, lane_count), 28);
+    cr_assert_eq(offsetof(cbm_ledger, id), 32);
+    cr_assert_eq(offsetof(cbm_ledger, lanes_in_use), 64);
+    cr_assert_eq(offsetof(cbm_ledger, entries), 128);
+    cr_assert_eq(offsetof(cbm_ledger, histograms), 522368);
+    cr_assert_eq(sizeof(cbm_ledger_histogram), 512);
+    cr_assert_eq(CBM_LEDGER_SIZE, 1048576);
+    cr_assert_eq(offsetof(cbm_entry, late), 8 * 8);
+    cr_assert_eq(offsetof(cbm_entry, rejected), 9 * 8);
+    cr_assert_eq(offsetof(cbm_entry, half_open_rejected), 10 * 8);
+    cr_assert_eq(offsetof(cbm_entry, timed), 11 * 8);
+}
+
 Test(proto_ledger, a_ledger_is_what_it_says)
 {
     cbm_ledger *ledger = new_ledger();

@@ -205,7 +205,7 @@ Test(server_publisher, it_does_not_outlive_its_publisher)
     publisher = NULL;
 }
 
-Test(server_publisher, any_kill_is_seen, .timeout = 120)
+Test(server_publisher, any_kill_is_seen)
 {
     int times = getenv("CBM_SOAK") ? 200 : 50;
 
