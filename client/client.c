@@ -55,7 +55,9 @@ static void await_calls(cbm_client *client)
 {
     struct timespec pause = cbm_clock_timespec(LOOK_AGAIN_NS);
 
+    pthread_mutex_lock(&client->lock); /* those under way may make handles */
     cbm_registry_leave_board(&client->registry);
+    pthread_mutex_unlock(&client->lock);
     while (atomic_load(&client->calls) > 0)
         nanosleep(&pause, NULL);
 }

@@ -1,10 +1,12 @@
 #include "memory.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "board.h"
@@ -23,13 +25,6 @@
 #define BOARD_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE)
 #define LEDGER_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 #define ZEROS (MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE)
-
-static size_t round_to_pages(size_t size)
-{
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
-
-    return (size + page - 1) / page * page;
-}
 
 #ifdef __has_feature
 #if __has_feature(thread_sanitizer)
@@ -170,11 +165,14 @@ int cbm_memory_ledger(cbm_client *client)
 bool cbm_memory_check_board(int fd, uint64_t size, const uint8_t incarnation[CBM_ID_SIZE])
 {
     int seals = fcntl(fd, F_GET_SEALS);
+    struct statfs system;
     struct stat status;
     const cbm_board *board;
     bool good;
 
     if (seals < 0 || (seals & BOARD_SEALS) != BOARD_SEALS || size < CBM_BOARD_HEADER_SIZE || size > BOARD_RANGE)
+        return false;
+    if (fstatfs(fd, &system) || system.f_type != TMPFS_MAGIC) /* where pages are huge, reading one can fault */
         return false;
     if (fstat(fd, &status) || (uint64_t)status.st_size != size)
         return false;
@@ -188,12 +186,13 @@ bool cbm_memory_check_board(int fd, uint64_t size, const uint8_t incarnation[CBM
 
 bool cbm_memory_map_board(cbm_client *client, int fd, uint64_t size)
 {
-    char *range = (char *)(uintptr_t)client->board;
-    size_t mapped = round_to_pages(size);
+    void *range = (void *)(uintptr_t)client->board;
 
-    if (map_over(range, size, PROT_READ, MAP_SHARED, fd) == MAP_FAILED) {
-        map_zeros(range, BOARD_RANGE, PROT_READ);
+    /* The last one goes first, with all its slots: the head of this one, which may be smaller, is not to vouch for any of them. */
+    if (!map_zeros(range, BOARD_RANGE, PROT_READ))
         return false;
-    }
-    return mapped >= BOARD_RANGE || map_zeros(range + mapped, BOARD_RANGE - mapped, PROT_READ);
+    if (map_over(range, size, PROT_READ, MAP_SHARED, fd) != MAP_FAILED)
+        return true;
+    map_zeros(range, BOARD_RANGE, PROT_READ); /* it may have left a hole */
+    return false;
 }
