@@ -102,6 +102,7 @@ int cbm_engine_call_report(cbm_engine *engine, const cbm_caller *caller, const c
     now_ns = cbm_engine_enter(engine, caller);
     if (message->has_client && cbm_replay_seen(&engine->replay, message->client, message->sequence)) {
         (void)state_of(engine, message->name, now_ns, state); /* removed meanwhile: it was applied all the same */
+        cbm_engine_store_wait_for_all(engine);
     } else {
         cbm_engine_pull_for_report(engine, message, now_ns);
         error = apply_report(engine, message, &permit, now_ns, state);

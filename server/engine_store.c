@@ -29,6 +29,14 @@ static void wait_for(const cbm_engine *engine, uint64_t ticket)
         *engine->caller->ticket = ticket;
 }
 
+void cbm_engine_store_wait_for_all(cbm_engine *engine)
+{
+    uint64_t last = engine->store ? cbm_store_last_ticket(engine->store) : 0;
+
+    if (last && !cbm_store_is_committed(cbm_store_waits_of(engine->store), last))
+        wait_for(engine, last);
+}
+
 void cbm_engine_store_event(cbm_engine *engine, const cbm_core_event *event)
 {
     if (!engine->store)
@@ -161,9 +169,13 @@ int cbm_engine_restore(cbm_engine *engine, cbm_store *store, char *message, size
     cbm_engine_enter(engine, NULL);
     engine->restoring = true;
     error = cbm_store_restore(store, restore_one, engine, &restored);
-    if (error == CBM_STORE_OK)
-        cbm_core_totals_set(engine->manager, &restored.totals);
     engine->restoring = false;
+    if (error == CBM_STORE_OK) { /* before the timer may find something to store */
+        cbm_core_totals_set(engine->manager, &restored.totals);
+        engine->store = store;
+        engine->shared.ledgers.recall = recall;
+        engine->shared.ledgers.recall_context = store;
+    }
     cbm_engine_leave(engine);
     if (error == CBM_STORE_OK)
         error = cbm_store_start(store, &source);
@@ -172,9 +184,6 @@ int cbm_engine_restore(cbm_engine *engine, cbm_store *store, char *message, size
         return CBM_PROTO_E_INTERNAL;
     }
     log_restored(&restored);
-    engine->store = store;
-    engine->shared.ledgers.recall = recall;
-    engine->shared.ledgers.recall_context = store;
     return 0;
 }
 

@@ -25,6 +25,8 @@ void cbm_engine_store_event(cbm_engine *engine, const cbm_core_event *event);
 /* Something else was counted of a breaker. */
 void cbm_engine_store_mark(cbm_engine *engine, uint32_t slot);
 void cbm_engine_store_mark_name(cbm_engine *engine, const char *name);
+/* The caller is told again of something that may be on its way to the disk still: its ticket is raised to the last one there is. */
+void cbm_engine_store_wait_for_all(cbm_engine *engine);
 /* A ledger is in nobody's hands any more. */
 void cbm_engine_store_ledger_ended(cbm_engine *engine, const uint8_t ledger[CBM_ID_SIZE]);
 

@@ -125,6 +125,16 @@ uint64_t cbm_store_transition(cbm_store *store, const cbm_core_event *event)
     return ticket;
 }
 
+uint64_t cbm_store_last_ticket(cbm_store *store)
+{
+    uint64_t last;
+
+    pthread_mutex_lock(&store->lock);
+    last = store->sequence;
+    pthread_mutex_unlock(&store->lock);
+    return last;
+}
+
 void cbm_store_ledger_ended(cbm_store *store, const uint8_t ledger[CBM_ID_SIZE])
 {
     pthread_mutex_lock(&store->lock);

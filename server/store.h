@@ -79,6 +79,7 @@ void cbm_store_mark(cbm_store *store, uint32_t slot); /* written within seconds 
 uint64_t cbm_store_mark_now(cbm_store *store, uint32_t slot);
 /* The same for a transition, which goes into the history too. */
 uint64_t cbm_store_transition(cbm_store *store, const cbm_core_event *event);
+uint64_t cbm_store_last_ticket(cbm_store *store); /* 0: none was given yet */
 /*
  * What had been taken, before the start, of an entry of a ledger and is in the statistics that were restored: up to `most`
  * counters; 0: nothing.

@@ -41,6 +41,19 @@ static void assert_health(kept *k, const char *state)
     json_decref(stats);
 }
 
+/* A report whose answer was lost comes again: what it is answered must be as true the second time. */
+static bool resent_report_is_stored(kept *k, const char *name)
+{
+    static const char resent[] = "client=000102030405060708090a0b0c0d0e0f sequence=7";
+    bool stored = true;
+    for (int i = 0; i < 2; i++) {
+        json_t *answer = told(k, "call_report %s outcome=failure %s", name, resent);
+        stored = json_object_get(json_object_get(answer, "data"), "stored") == NULL;
+        json_decref(answer);
+    }
+    return stored;
+}
+
 /* With a disk that takes nothing any more, and then does again. */
 static void goes_on_and_resumes(kept *k, void (*no_room)(kept *k), void (*room)(kept *k))
 {
@@ -51,6 +64,8 @@ static void goes_on_and_resumes(kept *k, void (*no_room)(kept *k), void (*room)(
     TELL(k, "get b failure_threshold=1 timeout_ms=3600000");
     cr_assert_not(fail_stored(k, "b"), "it cannot have been stored");
     cr_assert(state_is(k->broker->address, "b", "OPEN"));
+    TELL(k, "get r failure_threshold=1 timeout_ms=3600000");
+    cr_assert_not(resent_report_is_stored(k, "r"), "nor can it have been when it is told again");
     assert_logged(k, "event=store_failing");
     assert_health(k, "failing");
     for (int i = 0; i < 50; i++)
