@@ -57,7 +57,9 @@ static int watch(bool alone)
         bench_place_worker(1);
     own = bench_open(broker.address, 0);
     watched = own ? bench_get(own, NAME, NULL) : NULL;
-    for (int opening = 1; watched; opening++) {
+    if (!watched)
+        return 1;
+    for (int opening = 1;; opening++) {
         await(&shared->wanted, opening, alone);
         while (cbm_call_begin(watched, &permit) != 0)
             pause_if_alone(alone);
@@ -67,7 +69,6 @@ static int watch(bool alone)
         atomic_store(&shared->refused_ns, bench_now_ns());
         atomic_store(&shared->refused, opening);
     }
-    return 1;
 }
 
 /* False: nothing came of it in time. */
