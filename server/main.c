@@ -458,6 +458,7 @@ static void run(cbm_broker *broker, const sigset_t *awaited)
     /* A second one ends the process at once. */
     signal(SIGTERM, SIG_DFL);
     signal(SIGINT, SIG_DFL);
+    signal(SIGHUP, SIG_IGN); /* there is nothing to read again for, and it must not end the process */
     pthread_sigmask(SIG_UNBLOCK, awaited, NULL);
 }
 

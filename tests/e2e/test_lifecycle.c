@@ -211,6 +211,18 @@ Test(lifecycle, sigterm_and_sigint_stop_it_with_status_0_and_remove_the_socket)
     broker_free(b);
 }
 
+Test(lifecycle, sighup_while_it_stops_does_not_end_it_sooner)
+{
+    for (int i = 0; i < 5; i++) {
+        broker *b = broker_start(NULL);
+        cr_assert_eq(kill(b->pid, SIGTERM), 0);
+        for (int hangup = 0; hangup < 300; hangup++)
+            kill(b->pid, SIGHUP);
+        cr_assert_eq(broker_stop(b, SIGHUP), 0);
+        broker_free(b);
+    }
+}
+
 #define CLIENTS 4
 
 typedef struct load {
