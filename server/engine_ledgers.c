@@ -145,6 +145,8 @@ void cbm_engine_end_nameless(cbm_engine *engine, uint64_t connection)
 
     if (!nameless_find(shared, connection, &at))
         return;
+    if (!shared->ended) /* the broker stops: they come again to the next one, which is to know what was taken of them */
+        return;
     shared->nameless[at] = shared->nameless[--shared->nameless_count];
     for (uint32_t i = 0; i < shared->ledgers.capacity; i++) {
         cbm_mapped_ledger *ledger = shared->ledgers.all[i];

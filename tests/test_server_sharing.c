@@ -149,6 +149,21 @@ Test(server_sharing, a_process_without_a_pid_ends_with_its_connection)
     cr_assert_eq(counting_client_attach(&nameless), CBM_PROTO_E_DENIED, "the token may come late");
 }
 
+Test(server_sharing, a_process_without_a_pid_does_not_end_when_the_broker_stops)
+{
+    cbm_caller caller = {.uid = 1000, .holder = 5, .connection = 5, .correlation_id = ""};
+    uint8_t token[CBM_ID_SIZE];
+    int64_t now_ns;
+
+    cr_assert_eq(cbm_engine_detach(engine, &client->caller, client->ledger->id), 0);
+    client->caller = caller;
+    cr_assert_eq(cbm_engine_attach(engine, &caller, token, &now_ns), 0);
+    cr_assert_eq(counting_client_attach(client), 0);
+    cbm_engine_on_ledger_ended(engine, NULL, NULL);
+    cbm_engine_caller_gone(engine, &caller);
+    cr_assert_eq(engine->shared.ledgers.count, 1, "what was taken of it is to be stored");
+}
+
 static cbm_reply ask(const cbm_request *request)
 {
     cbm_scratch *scratch = cbm_scratch_get();
