@@ -261,6 +261,16 @@ static int contradiction(const cbm_core_policy_request *request, const cbm_core_
     return policy->timeout_max_ms < policy->timeout_ms ? TIMEOUT_MAX_MS : -1;
 }
 
+bool core_policy_is_in_range(const cbm_core_policy_request *request)
+{
+    for (int i = 0; i < CBM_CORE_POLICY_FIELDS; i++) {
+        if (is_given(request, i) && !in_range(&table[i], cbm_core_policy_value(&request->values, i))) {
+            return false;
+        }
+    }
+    return true;
+}
+
 int cbm_core_policy_resolve(const cbm_core_policy_request *request, cbm_core_policy *policy, int *bad_field)
 {
     static const cbm_core_policy_request nothing;

@@ -12,6 +12,9 @@ void core_policy_put(cbm_core_policy *policy, int field, uint32_t value);
 void core_policy_merge(cbm_core_policy_request *merged, const cbm_core_policy_request *under,
                        const cbm_core_policy_request *over);
 
+/* Whether each field that is given has a value that it may have. Together they may contradict each other all the same. */
+bool core_policy_is_in_range(const cbm_core_policy_request *request);
+
 /* Zeroes what is not given, so that equal requests are equal bytes. */
 void core_policy_normalize(cbm_core_policy_request *normal, const cbm_core_policy_request *request);
 

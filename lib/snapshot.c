@@ -2,6 +2,7 @@
 #include "manager.h"
 
 #include "failure_times.h"
+#include "policy.h"
 #include "times.h"
 #include "transition.h"
 
@@ -247,13 +248,11 @@ static void put_state(core_breaker *breaker, const cbm_core_snapshot *snapshot, 
     }
 }
 
+/* The policy may make sense with the config file only, or with what that said before: its contradictions are left out as ever. */
 static bool is_sensible(const cbm_core_snapshot *snapshot)
 {
-    cbm_core_policy policy;
-
     return memchr(snapshot->name, '\0', sizeof(snapshot->name)) != NULL && core_manager_is_name(snapshot->name) &&
-           (unsigned)snapshot->state < CBM_CORE_STATES &&
-           cbm_core_policy_resolve(&snapshot->policy, &policy, NULL) == CBM_CORE_OK;
+           (unsigned)snapshot->state < CBM_CORE_STATES && core_policy_is_in_range(&snapshot->policy);
 }
 
 int cbm_core_restore(cbm_core_manager *manager, const cbm_core_snapshot *snapshot, int64_t elapsed_ns, int64_t now_ns,

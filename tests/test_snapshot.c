@@ -276,6 +276,45 @@ Test(restored, breaker_that_is_there_already_is_refused_and_stays)
     assert_state(CBM_CORE_DISABLED);
 }
 
+static bool say_short_timeout(void *context, const char *name, cbm_core_policy_request *request)
+{
+    (void)context, (void)name;
+    *request = policy_of("timeout_ms=500");
+    return true;
+}
+
+/* Half of its policy is the config file's, and the other half alone makes no sense. */
+static void open_with_half_a_policy(void)
+{
+    cbm_core_policy_request half = policy_of("timeout_max_ms=1000");
+
+    given_manager(&(cbm_core_options){.no_rate_limit = true, .configured = say_short_timeout});
+    cr_assert_eq(cbm_core_get(manager, "a", NULL, now_ns, NULL), 0);
+    cr_assert_eq(cbm_core_configure(manager, "a", &half, now_ns, NULL), 0);
+    control(CBM_CORE_CONTROL_FORCE_OPEN, 0);
+    take();
+    cbm_core_manager_free(manager);
+}
+
+Test(restored, keeps_a_policy_that_makes_sense_with_the_config_file_only)
+{
+    open_with_half_a_policy();
+    given_manager(&(cbm_core_options){.no_rate_limit = true, .configured = say_short_timeout});
+    cr_assert_eq(try_put(0), 0);
+    assert_state(CBM_CORE_FORCED_OPEN);
+    cr_assert_eq(status().policy.timeout_ms, 500);
+    cr_assert_eq(status().policy.timeout_max_ms, 1000);
+}
+
+Test(restored, keeps_its_state_when_the_config_file_does_not_fit_its_policy_any_more)
+{
+    open_with_half_a_policy();
+    given_manager(&(cbm_core_options){.no_rate_limit = true});
+    cr_assert_eq(try_put(0), 0);
+    assert_state(CBM_CORE_FORCED_OPEN);
+    cr_assert_eq(status().policy.timeout_ms, 60000);
+}
+
 Test(restored, nonsense_is_refused_or_cut_down)
 {
     given("");
@@ -290,7 +329,8 @@ Test(restored, nonsense_is_refused_or_cut_down)
     taken.state = (cbm_core_state)6;
     cr_assert_eq(try_put(0), CBM_CORE_E_INVALID);
     taken = sound;
-    taken.policy = policy_of("rule=failures");
+    taken.policy = policy_of("rule=failures window_s=10");
+    taken.policy.values.rule = (cbm_core_rule)7;
     cr_assert_eq(try_put(0), CBM_CORE_E_INVALID);
     cbm_core_stats stats;
     cbm_core_stats_get(manager, now_ns, &stats);

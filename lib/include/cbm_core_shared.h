@@ -113,7 +113,7 @@ CBM_CORE_API int cbm_core_snapshot_at(const cbm_core_manager *manager, uint32_t 
  * goes on two further than the snapshot's, since that may have missed a change; its slot and slot generation are new ones:
  * options.first_epoch has to be beyond all generations of before. *slot: where it is. CBM_CORE_E_INVALID (no name, no
  * policy, no state, or the breaker is there already), _FULL, _NOMEM: nothing changed. Other values that make no sense are
- * cut down to those that do.
+ * cut down to those that do, and a policy that contradicts itself, or the config file, is left out as when one is created.
  */
 CBM_CORE_API int cbm_core_restore(cbm_core_manager *manager, const cbm_core_snapshot *snapshot, int64_t elapsed_ns,
                                   int64_t now_ns, uint32_t *slot);
