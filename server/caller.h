@@ -16,8 +16,8 @@ typedef struct cbm_caller {
     bool admin;                 /* root or the broker's own user: may do what others depend on */
     bool holds;                 /* was given a permit that is to be given back when it goes */
     const char *correlation_id; /* of the request under way; "": none */
-    uint64_t *ticket;           /* raised to that of the store, by what the request changes at once; NULL: nobody asks */
-    const cbm_access *access;   /* who else may do what; NULL: nobody else */
+    uint64_t *ticket;         /* raised to that of the store, by what the request changes at once; NULL: nobody asks */
+    const cbm_access *access; /* who else may do what; NULL: nobody else */
 } cbm_caller;
 
 #endif

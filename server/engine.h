@@ -23,10 +23,10 @@ typedef struct cbm_engine_options {
     uint32_t rate_limit; /* 0: off */
     uint32_t rate_window_ms;
     bool rate_limit_calls;
-    const char *address; /* for `info` */
+    const char *address;   /* for `info` */
     uint32_t first_number; /* beyond all epochs and slot generations of before; 0: nothing is known of a before */
-    cbm_quota *quota;    /* to which what users make it hold is charged; NULL: to nobody */
-    cbm_reload *reload;  /* for the operation and for `info`; NULL: there is no file to read again */
+    cbm_quota *quota;      /* to which what users make it hold is charged; NULL: to nobody */
+    cbm_reload *reload;    /* for the operation and for `info`; NULL: there is no file to read again */
 } cbm_engine_options;
 
 int cbm_engine_new(cbm_engine **engine, const cbm_engine_options *options);

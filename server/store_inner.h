@@ -61,7 +61,7 @@ struct cbm_store {
     cbm_store_queue transitions;
     cbm_store_ended endings;
     cbm_store_batch batch;
-    bool tell_source; /* what comes of the transaction under way */
+    bool tell_source;             /* what comes of the transaction under way */
     uint64_t transitions_written; /* since the history was trimmed */
     int64_t trimmed_ns;           /* 0: not yet */
     int64_t started_ns;
