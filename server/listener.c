@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "pass_rights.h"
 #include "peer.h"
 
 #define RETRY_MS 10 /* accepting again at once, out of descriptors, would spin */
@@ -152,6 +153,8 @@ static bool listen_on(cbm_listener *listener, const cbm_listener_options *option
     if (result == 0)
         result = nng_stream_listener_listen(listener->socket);
     umask(mask);
+    if (result == 0)
+        cbm_pass_rights_refuse();
     if (result == 0)
         return address->abstract || set_permissions(options, message, size);
     if (result == NNG_EADDRINUSE && address->abstract)

@@ -245,6 +245,41 @@ Test(shm_attach, a_descriptor_that_takes_its_time_to_close_keeps_nobody_waiting)
     close(listener);
 }
 
+static int pass_lingering_to_the_main_socket(int index, void *context)
+{
+    (void)index;
+    const passing *p = context;
+    int lingering = make_lingering(&p->name), fd = raw_try_connect(b.broker->address, false);
+    MUST(fd >= 0);
+    /* Refused, where the kernel can. */
+    (void)shm_send(fd, RAW_GREETING_REQ, 8, &lingering, 1);
+    return 0;
+}
+
+static bool can_refuse_descriptors(void)
+{
+    const int no = 0;
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    bool can = setsockopt(fd, SOL_SOCKET, 83 /* SO_PASSRIGHTS */, &no, sizeof no) == 0;
+    close(fd);
+    return can;
+}
+
+Test(shm_attach, nor_does_one_that_is_passed_to_the_brokers_own_socket)
+{
+    if (!can_refuse_descriptors())
+        cr_skip_test("sockets that take no descriptors came with Linux 6.16");
+    passing p = {.third = -1};
+    int listener = listen_in_vain(&p.name);
+    cr_assert_eq(kill(b.broker->pid, SIGSTOP), 0);
+    cr_assert_eq(processes_run(1, pass_lingering_to_the_main_socket, &p, HARNESS_DEADLINE_MS), 0);
+    cr_assert_eq(kill(b.broker->pid, SIGCONT), 0);
+    int64_t begun = clock_ms();
+    json_decref(ask(b.broker->address, "ping"));
+    cr_assert_lt(clock_ms() - begun, MOMENT_MS);
+    close(listener);
+}
+
 /* ---- Deaths -------------------------------------------------------------------------------------------------------- */
 
 static int die_at(int step, void *context)
