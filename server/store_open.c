@@ -258,7 +258,6 @@ typedef struct restoring {
     cbm_store *store;
     cbm_store_restore_visit *visit;
     void *context;
-    cbm_store_time now;
     cbm_store_restored *restored;
 } restoring;
 
@@ -277,8 +276,11 @@ static void restore_one(void *context, const cbm_store_record *record)
 {
     restoring *all = context;
     cbm_store *store = all->store;
-    uint32_t slot = all->visit(all->context, &record->snapshot, elapsed_ns(&record->written, &all->now));
+    cbm_store_time now;
+    uint32_t slot;
 
+    cbm_store_now(store, &now); /* each time anew: what reading takes is not to make an OPEN longer */
+    slot = all->visit(all->context, &record->snapshot, elapsed_ns(&record->written, &now));
     if (slot >= store->slots || record->row <= 0) {
         all->restored->not_taken++;
         return;
@@ -295,7 +297,6 @@ cbm_store_error cbm_store_restore(cbm_store *store, cbm_store_restore_visit *vis
     restoring all = {store, visit, context, .restored = restored};
 
     *restored = (cbm_store_restored){.totals = store->manager.totals};
-    cbm_store_now(store, &all.now);
     if (!store->db.sqlite)
         return CBM_STORE_OK;
     if (cbm_store_watermarks_load(&store->watermarks, &store->db) != SQLITE_OK)
