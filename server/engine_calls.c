@@ -12,6 +12,8 @@ int cbm_engine_get(cbm_engine *engine, cbm_caller *caller, const char *name, con
     int64_t now_ns = cbm_engine_enter(engine, caller);
     int error;
 
+    if (policy && policy->values.policy_version > 0) /* it may replace the one in force */
+        cbm_engine_hold_name(engine, name, now_ns);
     (void)cbm_engine_pull_name(engine, name, CBM_LEDGER_ALL, now_ns);
     error = cbm_core_get(engine->manager, name, policy, now_ns, result);
     if (error == 0 && claim)
