@@ -4,6 +4,7 @@
 #include <linux/magic.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
@@ -116,6 +117,14 @@ static int new_memfd(void)
     return higher;
 }
 
+/* A process that makes a file larger than it may gets a signal that ends it, and a memfd is a file. */
+static bool may_be_so_large(size_t size)
+{
+    struct rlimit limit;
+
+    return getrlimit(RLIMIT_FSIZE, &limit) == 0 && (limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur >= size);
+}
+
 /* Maps it in place of the zeros, or of a ledger whose descriptor the program has closed. */
 static bool map_ledger(cbm_client *client, int fd, const uint8_t id[CBM_ID_SIZE])
 {
@@ -148,6 +157,8 @@ int cbm_memory_ledger(cbm_client *client)
     if (is_ours(memory))
         return memory->ledger_fd;
     memory->ledger_fd = -1;
+    if (!may_be_so_large(CBM_LEDGER_SIZE))
+        return -1;
     fd = new_memfd();
     if (fd < 0)
         return -1;

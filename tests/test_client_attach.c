@@ -2,6 +2,7 @@
 #include <criterion/criterion.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "client.h"
@@ -88,6 +89,19 @@ static void goes_on_by_message(fake_attach how)
 Test(client_attach, without_the_other_socket_all_goes_by_message)
 {
     goes_on_by_message(FAKE_ATTACH_NO_SOCKET);
+}
+
+Test(client_attach, a_process_that_may_write_no_large_file_lives_and_goes_by_message)
+{
+    struct rlimit small = {100 << 10, 100 << 10};
+    fake_board *board = fake_board_start(FAKE_ATTACH_WELL);
+    cbm_client *client = open_client(fake_board_address(board), CBM_FAIL_CLOSED);
+
+    cr_assert_eq(setrlimit(RLIMIT_FSIZE, &small), 0);
+    calls_go_by_message(board, get_breaker(client, "ha_api", NULL), 10);
+    cr_assert_eq(fake_board_attached(board), 0);
+    cbm_close(client);
+    fake_board_stop(board);
 }
 
 Test(client_attach, a_refusal_is_no_error)
