@@ -42,13 +42,16 @@ static inline cbm_entry *counters_of(cbm_ledger *ledger, uint32_t entry)
     return &ledger->entries[0][0] + cbm_this_thread.lane * CBM_LEDGER_ENTRIES + entry;
 }
 
-/* One more, in a counter that nobody waits for: without a locked instruction where the lane is this thread's alone. */
+/*
+ * One more, in a counter that nobody waits for: without a locked instruction where the lane is this thread's alone. Whoever sees it
+ * sees what was counted before: a duration, which is looked for only if there is one more.
+ */
 static inline void count(_Atomic uint64_t *counter)
 {
     if (UNLIKELY(cbm_this_thread.lane_is_shared))
-        atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(counter, 1, memory_order_release);
     else
-        atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + 1, memory_order_relaxed);
+        atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + 1, memory_order_release);
 }
 
 static void count_duration(cbm_ledger *ledger, uint32_t entry, int64_t duration_ns)

@@ -35,7 +35,7 @@ static void sum_lanes(const cbm_ledger *page, uint32_t entry, uint32_t lanes, cb
         sums[CBM_COUNTER_LATE] += atomic_load_explicit(&read->late, memory_order_relaxed);
         sums[CBM_COUNTER_REJECTED] += atomic_load_explicit(&read->rejected, memory_order_relaxed);
         sums[CBM_COUNTER_HALF_OPEN_REJECTED] += atomic_load_explicit(&read->half_open_rejected, memory_order_relaxed);
-        sums[CBM_COUNTER_TIMED] += atomic_load_explicit(&read->timed, memory_order_relaxed);
+        sums[CBM_COUNTER_TIMED] += atomic_load_explicit(&read->timed, memory_order_acquire);
     }
 }
 
