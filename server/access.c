@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "error.h"
 
@@ -161,11 +162,21 @@ static int deny(char *message, size_t size, const char *operation, const char *w
     return CBM_PROTO_E_DENIED;
 }
 
+/* Whom a request names. A pattern without wildcards is one breaker's name: leaving it out in silence would say that it is not there. */
+static const char *named(const cbm_request *request)
+{
+    if (request->op == CBM_OP_CALL_REPORT)
+        return request->report.name;
+    if (request->op == CBM_OP_STATES && !strpbrk(request->pattern, "*?[\\"))
+        return request->pattern;
+    return request->name;
+}
+
 static int check(const cbm_access *access, const cbm_caller *caller, const cbm_request *request, char *message,
                  size_t size)
 {
     const cbm_operation_row *row = &cbm_operations[request->op];
-    const char *name = request->op == CBM_OP_CALL_REPORT ? request->report.name : request->name;
+    const char *name = named(request);
     const cbm_access_rule *rule;
 
     if (row->flags & CBM_OPERATION_ADMIN && !is_admin(access, caller))

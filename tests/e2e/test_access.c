@@ -123,6 +123,8 @@ Test(access, what_the_file_says_of_access_changes_without_a_restart, .init = set
     assert_answer(b, BOB, BOB, "call_begin billing_api", "denied", NULL);
     assert_answer(b, BOB, BOB, "call_report billing_api outcome=failure", "denied", NULL);
     assert_answer(b, BOB, BOB, "call_report billing_unheard_of outcome=failure", "denied", NULL);
+    assert_answer(b, BOB, BOB, "states billing_api", "denied", "billing_*");
+    assert_answer(b, BOB, BOB, "states billing_*", NULL, NULL); /* which leaves it out */
     assert_answer(b, BOB, BOB, "reset billing_api", "denied", NULL);
     assert_answer(b, BOB, BOB, "reset_all", "denied", NULL);
     assert_answer(b, BOB, BOB, "get shop_api", NULL, NULL);
