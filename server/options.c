@@ -257,8 +257,8 @@ static const struct argp_option rows[] = {
      0},
     {"max-breakers", CBM_OPTION_MAX_BREAKERS, "N", 0, "Hold at most N breakers. Default: 65536", 0},
     {"state-dir", CBM_OPTION_STATE_DIR, "DIR", 0,
-     "Keep in this directory what outlives the broker: circuits, statistics, control by hand and a history of "
-     "transitions. Default: /var/lib/cbm for root and user cbm, $XDG_STATE_HOME/cbm or ~/.local/state/cbm for others",
+     "Keep in this directory what outlives the broker: circuits, statistics and control by hand. Default: "
+     "/var/lib/cbm for root and user cbm, $XDG_STATE_HOME/cbm or ~/.local/state/cbm for others",
      0},
     {"no-store", CBM_OPTION_NO_STORE, 0, 0, "Keep nothing: after a restart all circuits are closed", 0},
     {"log-level", CBM_OPTION_LOG_LEVEL, "LEVEL", 0, "Log error, warn, info (default) or debug and what is graver", 0},
