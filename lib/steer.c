@@ -111,17 +111,27 @@ int cbm_core_reset(cbm_core_manager *manager, const char *name, int64_t now_ns)
     return error;
 }
 
-void cbm_core_reset_all(cbm_core_manager *manager, int64_t now_ns)
+bool cbm_core_reset_part(cbm_core_manager *manager, uint32_t *next, uint32_t most, int64_t now_ns)
 {
+    uint32_t slots = manager->registry.slots_made;
+
     now_ns = core_manager_now(manager, now_ns);
-    for (uint32_t slot = 0; slot < manager->registry.slots_made; slot++) {
-        core_breaker *breaker = core_registry_in_slot(&manager->registry, slot);
+    for (; *next < slots && most > 0; (*next)++, most--) {
+        core_breaker *breaker = core_registry_in_slot(&manager->registry, *next);
 
         if (breaker != NULL) {
             core_breaker_settle(&manager->shared, breaker, now_ns);
             core_breaker_reset(&manager->shared, breaker, CBM_CORE_CAUSE_RESET, now_ns);
         }
     }
+    return *next < slots;
+}
+
+void cbm_core_reset_all(cbm_core_manager *manager, int64_t now_ns)
+{
+    uint32_t next = 0;
+
+    (void)cbm_core_reset_part(manager, &next, UINT32_MAX, now_ns);
 }
 
 static uint64_t remove_matching(cbm_core_manager *manager, const char *pattern, int64_t now_ns)

@@ -137,7 +137,11 @@ void core_enter_state(core_shared *shared, core_breaker *breaker, cbm_core_state
     }
     breaker->rest->probes = (core_probes){0};
     breaker->state = (uint8_t)to;
-    core_breaker_schedule(shared, breaker, now_ns);
+    /* A reset puts the expiry off, which is seen when it comes: many of them would cost much otherwise. */
+    if (from != CBM_CORE_CLOSED || to != CBM_CORE_CLOSED ||
+        breaker->rest->deadline_ns > core_breaker_expiry(breaker, now_ns)) {
+        core_breaker_schedule(shared, breaker, now_ns);
+    }
     core_breaker_tell(
         shared, breaker,
         (cbm_core_event){

@@ -17,6 +17,8 @@ typedef struct cbm_caller {
     bool holds;                 /* was given a permit that is to be given back when it goes */
     const char *correlation_id; /* of the request under way; "": none */
     uint64_t *ticket;         /* raised to that of the store, by what the request changes at once; NULL: nobody asks */
+    uint32_t part;            /* of a request that is handled in parts: where this one begins */
+    uint32_t next_part;       /* where the next one does; 0: it is done */
     const cbm_access *access; /* who else may do what; NULL: nobody else */
 } cbm_caller;
 

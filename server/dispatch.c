@@ -383,6 +383,8 @@ static int handle_and_encode(cbm_engine *engine, cbm_caller *caller, cbm_request
         size_t count;
 
         handle(engine, caller, request, reply);
+        if (caller->next_part)
+            return 0;
         error = encode(reply, text, scratch);
         page = reply->error == 0 && (reply->kind == CBM_REPLY_STATES || reply->kind == CBM_REPLY_STATS);
         count = page ? reply->data.page.count : 0;
@@ -425,6 +427,8 @@ static bool answer_request(cbm_engine *engine, cbm_caller *caller, cbm_request *
     typist.holder = 0;
     error = handle_and_encode(engine, text ? &typist : caller, request, reply, text, scratch);
     caller->holds = caller->holds || typist.holds;
+    if (text)
+        caller->next_part = typist.next_part;
     if (error == 0)
         return true;
     cbm_reply_deinit(reply);
@@ -442,11 +446,13 @@ bool cbm_dispatch(cbm_engine *engine, cbm_caller *caller, const uint8_t *body, s
     bool decoded = decode(body, size, text, scratch, &request, &fault) == 0;
     bool answered;
 
+    caller->part = caller->next_part;
+    caller->next_part = 0;
     if (decoded)
         answered = answer_request(engine, caller, &request, text, &reply, scratch);
     else
         answered = answer_failure(fault.error, fault.message, fault.field, text, &reply, scratch);
-    if (answered && caller->ticket && *caller->ticket)
+    if (answered && !caller->next_part && caller->ticket && *caller->ticket)
         answered = encode_unstored(&reply, text, scratch);
     if (debug)
         log_operation(caller, &request, &reply, cbm_clock_ns() - begun_ns);

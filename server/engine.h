@@ -63,7 +63,8 @@ void cbm_engine_states(cbm_engine *engine, const char *pattern, const char *afte
 void cbm_engine_stats(cbm_engine *engine, cbm_core_stats *stats);
 int cbm_engine_state_of(cbm_engine *engine, const char *name, cbm_core_status *status);
 int cbm_engine_reset(cbm_engine *engine, const cbm_caller *caller, const char *name, cbm_core_status *status);
-void cbm_engine_reset_all(cbm_engine *engine, const cbm_caller *caller);
+/* In parts (see caller.h): one for as long as the others may wait. */
+void cbm_engine_reset_all(cbm_engine *engine, cbm_caller *caller);
 int cbm_engine_reset_manager(cbm_engine *engine, const cbm_caller *caller);
 int cbm_engine_control(cbm_engine *engine, const cbm_caller *caller, const char *name, cbm_core_control control,
                        const char *reason, uint32_t for_ms, cbm_core_status *status);

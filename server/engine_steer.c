@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#define RESET_SLICE 8
 #define RELOAD_SLICE 8
 #define RELOAD_AT_ONCE_NS CBM_CORE_NS_PER_MS /* then the others have their turn */
 
@@ -27,12 +28,18 @@ int cbm_engine_reset(cbm_engine *engine, const cbm_caller *caller, const char *n
     return leave_with_status(engine, name, now_ns, error, status);
 }
 
-void cbm_engine_reset_all(cbm_engine *engine, const cbm_caller *caller)
+void cbm_engine_reset_all(cbm_engine *engine, cbm_caller *caller)
 {
     int64_t now_ns = cbm_engine_enter(engine, caller);
+    uint32_t next = caller->part;
+    bool more;
 
-    cbm_engine_pull_all(engine, now_ns);
-    cbm_core_reset_all(engine->manager, now_ns);
+    do {
+        cbm_engine_hold(engine, next, now_ns);
+        cbm_engine_pull_slot(engine, next, CBM_LEDGER_ALL, now_ns);
+        more = cbm_core_reset_part(engine->manager, &next, 1, now_ns);
+    } while (more && (next % RESET_SLICE || cbm_clock_ns() < now_ns + CBM_PART_NS));
+    caller->next_part = more ? next : 0;
     cbm_engine_leave(engine);
 }
 

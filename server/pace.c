@@ -20,7 +20,8 @@ static int64_t later(int64_t a, int64_t b)
 
 static int64_t expected_cost_ns(const cbm_pace_round *round)
 {
-    return (int64_t)round->requests * REQUEST_COST_NS + (int64_t)round->bytes * BYTE_COST_NS;
+    return (int64_t)round->requests * REQUEST_COST_NS + (int64_t)round->bytes * BYTE_COST_NS +
+           (int64_t)round->parts * CBM_PART_NS;
 }
 
 /* What it took, within reason: a thread that was not scheduled for a while has not worked all that time. */

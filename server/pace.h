@@ -14,6 +14,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define CBM_PART_NS 250000 /* that one part of a request takes, of those that concern all breakers */
+
 /* What a peer did in one round. */
 typedef struct cbm_pace_round {
     uint64_t connection;
@@ -21,6 +23,7 @@ typedef struct cbm_pace_round {
     size_t bytes;     /* of requests and replies */
     int64_t begun_ns; /* CLOCK_MONOTONIC */
     int64_t ended_ns;
+    uint32_t parts; /* of requests that are handled in parts */
 } cbm_pace_round;
 
 /* Common to all peers. */

@@ -228,11 +228,20 @@ static bool append_reply(const cbm_sp_frame *frame, const cbm_buffer *body, cbm_
     return cbm_buffer_append(&scratch->out, body->data, body->size) == 0;
 }
 
+/* Of what is answered next. That of the parts so far is the whole request's. */
+static void begin_ticket(cbm_peer *peer)
+{
+    if (!peer->caller.next_part)
+        peer->ticket = 0;
+}
+
 static bool answer(cbm_peer *peer, const cbm_sp_frame *frame, cbm_scratch *scratch)
 {
-    peer->ticket = 0;
+    begin_ticket(peer);
     if (!cbm_dispatch(peer->engine, &peer->caller, frame->body, frame->body_size, scratch))
         return false;
+    if (peer->caller.next_part)
+        return true;
     peer->stored_at = scratch->out.size;
     if (!append_reply(frame, &scratch->body, scratch))
         return false;
@@ -256,6 +265,10 @@ static peer_step serve_frames(cbm_peer *peer, cbm_scratch *scratch, cbm_pace_rou
         }
         if (!answer(peer, &frame, scratch)) {
             step = STEP_NO_MEMORY;
+            break;
+        }
+        if (peer->caller.next_part) {
+            round->parts++;
             break;
         }
         at += frame.size;
@@ -320,7 +333,7 @@ static void go_on(cbm_peer *peer, peer_step step)
 
 static void account(cbm_peer *peer, cbm_pace_round *round)
 {
-    if (!round->requests)
+    if (!round->requests && !round->parts)
         return;
     round->ended_ns = cbm_clock_ns();
     peer->rest_ms = cbm_quota_round(peer->quota, peer->caller.uid, &peer->pace, round);
@@ -377,7 +390,7 @@ static void work(cbm_peer *peer)
         return;
     }
     cbm_buffer_clear(&scratch->out);
-    peer->ticket = 0;
+    begin_ticket(peer);
     step = serve(peer, scratch, &round);
     if (step == STEP_NO_MEMORY) { /* its request is in the input still, and must not be handled a second time */
         if (!peer->ticket && scratch->out.size)
@@ -385,7 +398,7 @@ static void work(cbm_peer *peer)
         end(peer, step_reason(step));
         return;
     }
-    if (peer->ticket) {
+    if (peer->ticket && !peer->caller.next_part) {
         account(peer, &round);
         await_store(peer, scratch);
         return;

@@ -5,6 +5,7 @@
 
 TestSuite(get, .fini = end_of_test);
 TestSuite(remove_breakers, .fini = end_of_test);
+TestSuite(reset_parts, .fini = end_of_test);
 
 static cbm_core_get_result get(const char *name, const char *policy)
 {
@@ -242,4 +243,35 @@ Test(remove_breakers, forgets_probes_and_control_with_them)
     tick_all();
     assert_state(CBM_CORE_CLOSED);
     cr_assert_eq(statistics().total_calls, 0);
+}
+
+Test(reset_parts, reach_every_breaker_once)
+{
+    char name[16];
+    uint32_t next = 0;
+    int parts = 1;
+
+    given("");
+    for (int i = 1; i < 100; i++) {
+        snprintf(name, sizeof(name), "ha_%d", i);
+        get(name, NULL);
+    }
+    for (; cbm_core_reset_part(manager, &next, 30, now_ns); parts++) {
+        cr_assert_eq(count_events(CBM_CORE_EVENT_RESET), 30 * parts);
+    }
+    cr_assert_eq(parts, 4);
+    cr_assert_eq(count_events(CBM_CORE_EVENT_RESET), 100);
+}
+
+Test(reset_parts, put_the_expiry_off)
+{
+    given("expire_after_s=10");
+    advance_ms(8000);
+    reset();
+    advance_ms(8000);
+    tick_all();
+    cr_assert(exists("a"));
+    advance_ms(2000);
+    tick_all();
+    cr_assert_not(exists("a"));
 }

@@ -460,3 +460,37 @@ Test(server_dispatch, info_tells_the_incarnation_and_the_limits)
     cr_assert_str_eq(reply.data.info.address, "ipc:///tmp/s");
     cr_assert_eq(reply.data.info.pid, (uint32_t)getpid());
 }
+
+/* ---- In parts --------------------------------------------------------------------------------------------------- */
+
+static void open_many(int count)
+{
+    char text[64];
+
+    for (int i = 0; i < count; i++) {
+        snprintf(text, sizeof text, "call_report b_%d outcome=failure open_for_ms=60000", i);
+        cr_assert_str_eq(error_of(text), "");
+    }
+}
+
+Test(server_dispatch, a_reset_of_all_goes_on_where_its_last_part_ended)
+{
+    open_many(100);
+    caller.next_part = 92;
+    (void)dispatch_bytes("reset_all", 9);
+    cr_assert_eq(caller.next_part, 0);
+    cr_assert_str_eq(state_of("b_91"), "OPEN");
+    cr_assert_str_eq(state_of("b_92"), "CLOSED");
+    do
+        (void)dispatch_bytes("reset_all", 9);
+    while (caller.next_part);
+    cr_assert_str_eq(state_of("b_0"), "CLOSED");
+    cr_assert_str_eq(state_of("b_91"), "CLOSED");
+}
+
+Test(server_dispatch, what_is_refused_meanwhile_has_no_more_parts)
+{
+    caller.next_part = 8;
+    cr_assert_str_eq(error_of("get"), "bad_request");
+    cr_assert_eq(caller.next_part, 0);
+}

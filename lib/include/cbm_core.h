@@ -348,6 +348,8 @@ CBM_CORE_API void cbm_core_stats_get(cbm_core_manager *manager, int64_t now_ns, 
 CBM_CORE_API int cbm_core_reset(cbm_core_manager *manager, const char *name, int64_t now_ns);
 /* The spec's reset_all(): reset() of every breaker. Statistics and breakers stay. */
 CBM_CORE_API void cbm_core_reset_all(cbm_core_manager *manager, int64_t now_ns);
+/* The same a part at a time, for who shares the manager: `most` slots from *next (0 at first) on. Returns whether more are left. */
+CBM_CORE_API bool cbm_core_reset_part(cbm_core_manager *manager, uint32_t *next, uint32_t most, int64_t now_ns);
 /*
  * The spec's manager.reset(): all breakers gone, counters 0, limiter empty. CBM_CORE_E_RATE_LIMITED (the spec's false) when
  * the limiter is full. It passes the limiter but is no operation of total_operations. Slot generations go on.
