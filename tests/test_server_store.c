@@ -241,3 +241,43 @@ Test(store, takes_a_wall_clock_that_went_back_for_one_that_stood_still)
     cr_assert_eq(elapsed[0], 0);
     cr_assert_eq(restored[0].remaining_ns, 60 * CBM_CORE_NS_PER_S, "no longer than it would have been");
 }
+
+Test(store, does_not_mind_a_wall_clock_that_jumps_within_one_boot)
+{
+    stored_and_opened_after(INT64_C(86400000) * 3650, 2 * CBM_CORE_NS_PER_S, "first");
+    cr_assert_eq(elapsed[0], 2 * CBM_CORE_NS_PER_S);
+}
+
+Test(store, finds_all_over_when_the_wall_clock_went_further_than_can_be_told)
+{
+    stored_and_opened_after(INT64_MAX / 2, 0, "second");
+    cr_assert_eq(elapsed[0], INT64_MAX);
+}
+
+static uint32_t take_a_second(void *context, const cbm_core_snapshot *snapshot, int64_t elapsed_ns)
+{
+    uint32_t *count = context;
+
+    (void)snapshot;
+    elapsed[*count] = elapsed_ns;
+    monotonic_ns += CBM_CORE_NS_PER_S;
+    return (*count)++;
+}
+
+/* Else each start would make what is open open for longer, by what it took. */
+Test(store, counts_the_time_that_restoring_takes)
+{
+    uint32_t count = 0;
+
+    start_store();
+    put(0, "a", CBM_CORE_OPEN);
+    put(1, "b", CBM_CORE_OPEN);
+    cbm_store_mark(store, 0);
+    cr_assert(wait_committed(cbm_store_mark_now(store, 1)));
+    close_store();
+    cr_assert_eq(try_open(), CBM_STORE_OK, "%s", message);
+    cr_assert_eq(cbm_store_restore(store, take_a_second, &count, &restored_how), CBM_STORE_OK);
+    cr_assert_eq(count, 2);
+    cr_assert_eq(elapsed[0], 0);
+    cr_assert_eq(elapsed[1], CBM_CORE_NS_PER_S);
+}
