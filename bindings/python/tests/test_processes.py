@@ -65,7 +65,7 @@ class Fork(support.BrokerTest):
         self.assertEqual(self.breaker.get_state()["statistics"]["successful_calls"], 2)
 
     def a_probe_that_a_child_inherits_stays_the_parent_s(self):
-        breaker = self.client.get(self.name("_probe"), failure_threshold=1, timeout=0.05)
+        breaker = self.client.get(self.name("_probe"), failure_threshold=1, timeout=0.05, permit_lease_ms=60000)
         support.fail_times(self.client, breaker.name, 1)
         permits = []
 
