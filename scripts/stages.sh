@@ -5,6 +5,8 @@
 # when it fails. The number of tests it ran goes to build/logs/NAME.count as "PASSED FAILED".
 
 readonly logs=build/logs
+# What tests of faults print of what they did
+readonly figures='(figures: |[0-9]+ kills|kills [0-9]+, trips).*'
 stage_rows=()
 total_passed=0
 total_failed=0
@@ -27,6 +29,7 @@ run_ctest() {
     if read -r passed failed < <(python3 scripts/count_tests.py "$junit"); then
         add_count "$stage" "$passed" "$failed"
     fi
+    [[ ! -f $junit ]] || grep -oE "$figures" "$junit" || true
     return "$status"
 }
 
@@ -154,7 +157,7 @@ run_stage() {
         grep -vE '^ *(Start +[0-9]+:|[0-9]+/[0-9]+ Test +#.* Passed )|^\[[0-9]+/[0-9]+\] (Building|Linking|Creating)' \
             "$logs/$name.log" | tail -n 150 | sed 's/^/    | /'
     else
-        grep -h 'tests passed,' "$logs/$name.log" || true
+        grep -hE 'tests passed,|^figures: ' "$logs/$name.log" || true
         if [[ $took_s -gt $budget_s ]]; then result="ok, over budget"; fi
     fi
     total_passed=$((total_passed + passed))
@@ -199,18 +202,36 @@ soak_tests() {
     done
 }
 
+# soak_faults SECONDS: kills and what else may go wrong, at their full length; the last round is finished
+soak_faults() {
+    local end=$((SECONDS + $1)) round=0 name
+    configure_and_build release >"$logs/soak.log" 2>&1 || { cat "$logs/soak.log"; die "release does not build"; }
+    while [[ $SECONDS -lt $end ]]; do
+        round=$((round + 1))
+        for name in test_e2e_{kills,client_kills,restart,restart_faults,faults,statistics_agree} stress_shm; do
+            if ! CBM_SOAK=1 "build/release/bin/$name" >"$logs/soak.log" 2>&1; then
+                cat "$logs/soak.log"
+                die "$name failed in round $round"
+            fi
+            say "$name: round $round"
+            grep -oE "$figures" "$logs/soak.log" || true
+        done
+    done
+}
+
 # What no test run has the time for: the same programs, many times over.
 run_soak() {
     local minutes=${CBM_SOAK_MINUTES:-60}
     [[ $minutes =~ ^[1-9][0-9]*$ ]] || die "CBM_SOAK_MINUTES is a number of minutes, not '$minutes'"
     mkdir -p "$logs"
-    say "about $minutes minutes (CBM_SOAK_MINUTES): stress under ThreadSanitizer, all tests again and again, fuzzing"
+    say "about $minutes minutes (CBM_SOAK_MINUTES): faults, stress under ThreadSanitizer, all tests again and again, fuzzing"
+    soak_faults $((minutes * 15))
     choose_launcher "${CC:-cc}" thread
-    soak_tests tsan $((minutes * 20))
+    soak_tests tsan $((minutes * 15))
     choose_launcher "${CC:-cc}" address,undefined
-    soak_tests asan $((minutes * 20))
+    soak_tests asan $((minutes * 15))
     configure_and_build fuzz >"$logs/soak.log" 2>&1 || { cat "$logs/soak.log"; die "fuzz does not build"; }
     local -a targets=(build/fuzz/bin/fuzz_*)
-    fuzz_each_target $((minutes * 20 / ${#targets[@]})) || die "a fuzz target failed"
+    fuzz_each_target $((minutes * 15 / ${#targets[@]})) || die "a fuzz target failed"
     say "soaked: nothing failed"
 }
