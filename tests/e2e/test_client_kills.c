@@ -146,6 +146,11 @@ static void start_all(load *l)
     cr_assert(wait_until(load_is_attached, l, PATIENCE_MS));
 }
 
+static bool has_a_ledger_of_each(void *context)
+{
+    return count_ledgers(context) == LOAD_PROCESSES;
+}
+
 Test(client_kills, lose_no_success_and_leave_nothing_behind)
 {
     int count = rounds(KILLS, KILLS_SOAK);
@@ -161,7 +166,7 @@ Test(client_kills, lose_no_success_and_leave_nothing_behind)
     cr_assert_eq(c.before.ledgers, 0);
     l = load_new(b);
     start_all(l);
-    cr_assert_eq(count_ledgers(b), LOAD_PROCESSES);
+    cr_assert(wait_until(has_a_ledger_of_each, b, PATIENCE_MS));
     for (int i = 0; i < count; i++) {
         int index = (int)random_below(LOAD_PROCESSES);
 
