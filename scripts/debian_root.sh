@@ -19,9 +19,10 @@ make_debian_root() {
     mirror=$(debian_mirror "$suite") || { echo "apt knows no mirror" >&2; return 1; }
     debootstrap --variant=minbase "$suite" "$root" "$mirror" || return 1
     echo "deb $mirror $suite main" >"$root/etc/apt/sources.list"
-    # What the way to the mirror needs here: proxies and the like. Nothing that throws away what was fetched.
+    # What the way to the mirror needs here: proxies and the like. Not what throws away what was fetched, nor what a package of this
+    # machine brought, which the same package would ask about there.
     for file in /etc/apt/apt.conf /etc/apt/apt.conf.d/*; do
-        if [[ -f $file && $file != *docker* ]]; then cp "$file" "$root${file}"; fi
+        if [[ -f $file && $file != *docker* ]] && ! dpkg -S "$file" >/dev/null 2>&1; then cp "$file" "$root${file}"; fi
     done
     for file in /etc/hosts /etc/resolv.conf; do
         if [[ -e $file ]]; then cp "$file" "$root$file"; fi
