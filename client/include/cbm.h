@@ -249,7 +249,7 @@ CBM_API int cbm_call_begin_with(cbm_breaker *breaker, const cbm_begin_options *o
  * done then; any thread may ask cbm_call_begin instead. Of `local:` nothing ever waits.
  */
 CBM_API int cbm_call_try_begin(cbm_breaker *breaker, cbm_permit *permit);
-/* After a refusal: milliseconds until a call may be let through; -1: until somebody enables it; 0: not known. */
+/* After a refusal: milliseconds until a call may be let through, a few more at most; -1: until somebody enables it; 0: not known. */
 CBM_API int64_t cbm_permit_retry_after_ms(const cbm_permit *permit);
 /* 1: the permit was given without the broker's word, as it is away (fail-open): right after begin cbm_last_message() tells why */
 CBM_API int cbm_permit_unprotected(const cbm_permit *permit);

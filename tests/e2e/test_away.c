@@ -82,7 +82,8 @@ Test(away, local_goes_on_from_the_last_known_states_and_the_broker_wins_when_it_
     broker_kill(b);
     cbm_permit permit;
     cr_assert_eq(cbm_call_begin(opened, &permit), CBM_E_OPEN, "it was open when last seen");
-    cr_assert(cbm_permit_retry_after_ms(&permit) > 30000 && cbm_permit_retry_after_ms(&permit) <= 60000);
+    /* From the board, by the clock that is cheap to read: it lags behind by a tick of the kernel. */
+    cr_assert(cbm_permit_retry_after_ms(&permit) > 30000 && cbm_permit_retry_after_ms(&permit) <= 60000 + 10);
     for (int i = 0; i < 3; i++)
         cr_assert_eq(call_once(closed, CBM_FAILURE), 0, "it was closed when last seen");
     cr_assert_eq(call_once(closed, CBM_SUCCESS), CBM_E_OPEN, "the manager in the process opens it");
