@@ -337,8 +337,10 @@ static void print_figures(const trial *t)
     uint64_t fast = 0, told = 0;
 
     for (int i = 0; i < LOAD_COUNTED; i++) {
-        fast += load_sum(t->load, i).fast;
-        told += load_sum(t->load, i).told;
+        load_tally sum = load_sum(t->load, i);
+
+        fast += sum.fast;
+        told += sum.told;
     }
     fprintf(stderr,
             "figures: kills survived %d (%d with a client in the same moment; %d after more than %d s), trips told and "
