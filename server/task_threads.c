@@ -8,10 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #define TASK_THREAD "nng:task" /* as NNG names them */
 #define HELD_MAX 64
 #define PROBE_S 1
+#define THREADS_MAX 16 /* that NNG makes, of two a processor */
+#define NAMED_WITHIN_MS 100
 
 struct cbm_task_threads {
     pthread_mutex_t lock;
@@ -49,6 +52,22 @@ static size_t count_task_threads(void)
     while ((entry = readdir(directory)))
         count += entry->d_name[0] != '.' && is_task_thread(entry->d_name);
     closedir(directory);
+    return count;
+}
+
+/* A thread has its name only when it runs: they are waited for, but not for ever, since another NNG may make fewer. */
+static size_t await_task_threads(void)
+{
+    const struct timespec pause = {.tv_nsec = 1000000};
+    long expected = 2 * sysconf(_SC_NPROCESSORS_ONLN);
+    size_t count = count_task_threads();
+
+    if (expected > THREADS_MAX)
+        expected = THREADS_MAX;
+    for (int waited_ms = 0; count < (size_t)expected && waited_ms < NAMED_WITHIN_MS; waited_ms++) {
+        nanosleep(&pause, NULL);
+        count = count_task_threads();
+    }
     return count;
 }
 
@@ -120,7 +139,7 @@ static cbm_task_threads *threads_new(void)
 
 cbm_task_threads *cbm_task_threads_hold(void)
 {
-    size_t surplus = count_task_threads();
+    size_t surplus = await_task_threads();
     cbm_task_threads *threads;
 
     if (surplus < 2 || --surplus > HELD_MAX)
