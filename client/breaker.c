@@ -176,7 +176,6 @@ static int fill_report(cbm_request *request, cbm_breaker *breaker, cbm_outcome o
     report->count = 1;
     report->has_client = true;
     memcpy(report->client, breaker->client->id, CBM_ID_SIZE);
-    report->sequence = ++breaker->client->sequence;
     cbm_request_correlate(request, options.correlation_id);
     return 0;
 }

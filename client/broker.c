@@ -143,14 +143,17 @@ static bool resendable(const cbm_request *request)
 
 /*
  * Reports carry the incarnation of the broker they were first sent to: when they are sent again to another one, that may
- * have died with or without the first, it takes them as statistics only.
+ * have died with or without the first, it takes them as statistics only. Their sequence is not taken before they have their
+ * turn: one that waited while others sent a thousand would be too old to be told from a double, and be counted never.
  */
-static void stamp(const cbm_link *link, cbm_exchange *exchange)
+static void stamp(cbm_client *client, cbm_exchange *exchange)
 {
     cbm_report_message *report = &exchange->request->report;
+    const cbm_link *link = &client->link;
 
     if (exchange->request->op != CBM_OP_CALL_REPORT || exchange->maybe_executed)
         return;
+    report->sequence = ++client->sequence;
     report->has_incarnation = link->has_incarnation;
     memcpy(report->incarnation, link->incarnation, CBM_ID_SIZE);
 }
@@ -203,7 +206,7 @@ static int attempt(cbm_client *client, cbm_exchange *exchange, cbm_reply *reply,
             return error;
         }
     }
-    stamp(link, exchange);
+    stamp(client, exchange);
     error = cbm_broker_round_trip(link, request, exchange->deadline_ns, reply, &answer);
     if (error) {
         if (request->op == CBM_OP_CALL_BEGIN && answer.sent)

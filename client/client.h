@@ -62,8 +62,8 @@ struct cbm_client {
     bool shares_memory;
     cbm_client *next, *previous; /* among all clients of the process, or all that are closed */
 
-    uint8_t id[CBM_ID_SIZE];   /* with `sequence` it makes a report applied at most once */
-    _Atomic uint64_t sequence; /* of the last report */
+    uint8_t id[CBM_ID_SIZE]; /* with `sequence` it makes a report applied at most once */
+    uint64_t sequence;       /* of the last report; of the thread that is in the link */
 
     pthread_mutex_t lock; /* held for moments only, never while a message is waited for: guards the four below */
     cbm_registry registry;

@@ -57,6 +57,38 @@ Test(client_threads, threads_share_one_connection_and_each_gets_its_own_answers)
     fake_broker_stop(broker);
 }
 
+/* Each thread's reports wait for their turn while others' go: what comes must be numbered by the order of coming all the same. */
+static void watch_sequences(fake_peer *peer)
+{
+    uint64_t last = 0;
+
+    if (!fake_greet(peer))
+        return;
+    while (fake_receive(peer)) {
+        if (peer->request.op == CBM_OP_CALL_REPORT) {
+            if (peer->request.report.sequence != last + 1)
+                ++*(atomic_int *)fake_broker_context(peer->broker);
+            last = peer->request.report.sequence;
+        }
+        fake_answer(peer);
+    }
+}
+
+Test(client_threads, reports_are_numbered_in_the_order_in_which_they_are_sent)
+{
+    atomic_int out_of_order = 0;
+    fake_broker *broker = fake_broker_start(watch_sequences, &out_of_order);
+    shared_client s = {.client = open_client(fake_broker_address(broker), CBM_FAIL_CLOSED)};
+
+    s.breaker = get_breaker(s.client, "ha_api", NULL);
+    run_threads(THREADS, call_many_times, &s);
+    cr_assert_eq(s.failures, 0);
+    cr_assert_eq(fake_broker_last(broker, CBM_OP_CALL_REPORT).report.sequence, THREADS * 200);
+    cr_assert_eq(out_of_order, 0, "%d reports", out_of_order);
+    cbm_close(s.client);
+    fake_broker_stop(broker);
+}
+
 static void *get_and_look(void *context)
 {
     shared_client *s = context;
