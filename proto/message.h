@@ -145,10 +145,19 @@ typedef struct cbm_user_usage {
     uint64_t refused; /* what it might not have */
 } cbm_user_usage;
 
+/* What each user may use: `user_limits` of stats. 0: no limit. */
+typedef struct cbm_user_limits {
+    uint64_t connections, ledgers, ledger_bytes, breakers, permits;
+    uint64_t pending_bytes;  /* of a user alone: others leave it less */
+    uint64_t requests_per_s; /* at which it is paced */
+} cbm_user_limits;
+
 typedef struct cbm_page_reply {
     cbm_core_stats stats;  /* CBM_REPLY_STATS */
     cbm_user_usage *users; /* owned by the reply; NULL: none, left out */
     size_t user_count;
+    bool has_user_limits; /* false: left out */
+    cbm_user_limits user_limits;
     char store[16];            /* of stats: "ok", "failing" or "off"; "": not told, left out */
     char store_error[160];     /* why it is failing; "": left out */
     cbm_core_status *statuses; /* owned by the reply */

@@ -59,6 +59,13 @@ const cbm_field_row cbm_user_rows[CBM_USER_FIELDS] = {
     COUNTER(cbm_user_usage, requests),      COUNTER(cbm_user_usage, paced),    COUNTER(cbm_user_usage, refused),
 };
 
+const cbm_field_row cbm_user_limits_rows[CBM_USER_LIMITS_FIELDS] = {
+    COUNTER(cbm_user_limits, connections),    COUNTER(cbm_user_limits, ledgers),
+    COUNTER(cbm_user_limits, ledger_bytes),   COUNTER(cbm_user_limits, pending_bytes),
+    COUNTER(cbm_user_limits, breakers),       COUNTER(cbm_user_limits, permits),
+    COUNTER(cbm_user_limits, requests_per_s),
+};
+
 const cbm_field_row cbm_reload_rows[CBM_RELOAD_FIELDS] = {
     {"asked", CBM_TYPE_U64, .offset = offsetof(cbm_info_reply, reload_asked), .maximum = UINT64_MAX},
     {"done", CBM_TYPE_U64, .offset = offsetof(cbm_info_reply, reload_done), .maximum = UINT64_MAX},

@@ -64,6 +64,10 @@ extern const cbm_field_row cbm_limits_rows[CBM_LIMITS_FIELDS];
 #define CBM_USER_FIELDS 9
 extern const cbm_field_row cbm_user_rows[CBM_USER_FIELDS];
 
+/* The map `user_limits` of stats. */
+#define CBM_USER_LIMITS_FIELDS 7
+extern const cbm_field_row cbm_user_limits_rows[CBM_USER_LIMITS_FIELDS];
+
 /* The map `reload` of info. */
 #define CBM_RELOAD_FIELDS 4
 extern const cbm_field_row cbm_reload_rows[CBM_RELOAD_FIELDS];

@@ -178,6 +178,14 @@ static int read_users(const msgpack_object *map, cbm_page_reply *page, cbm_fault
     return error;
 }
 
+static int read_user_limits(const msgpack_object *map, cbm_page_reply *page, cbm_fault *fault)
+{
+    int error = cbm_map_check(map, "user_limits", fault);
+
+    page->has_user_limits = true;
+    return error ? error : read_rows(cbm_user_limits_rows, CBM_USER_LIMITS_FIELDS, map, &page->user_limits, 0, fault);
+}
+
 static int read_store(const msgpack_object *data, cbm_page_reply *page, cbm_fault *fault)
 {
     static const cbm_field_row rows[] = {
@@ -192,6 +200,7 @@ static int read_store(const msgpack_object *data, cbm_page_reply *page, cbm_faul
 static int read_stats(const msgpack_object *data, cbm_page_reply *page, cbm_fault *fault)
 {
     const msgpack_object *breakers = cbm_map_find(data, "breakers"), *users = cbm_map_find(data, "users");
+    const msgpack_object *user_limits = cbm_map_find(data, "user_limits");
     int error = read_rows(cbm_stats_rows, CBM_STATS_FIELDS, data, &page->stats,
                           CBM_ALL_ROWS(CBM_STATS_MAX_RATE_LIMIT + 1), fault);
 
@@ -199,6 +208,8 @@ static int read_stats(const msgpack_object *data, cbm_page_reply *page, cbm_faul
         error = read_store(data, page, fault);
     if (!error && users)
         error = read_users(users, page, fault);
+    if (!error && user_limits)
+        error = read_user_limits(user_limits, page, fault);
     if (error)
         return error;
     return breakers ? read_breakers(breakers, page, fault) : missing(fault, "breakers");

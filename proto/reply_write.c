@@ -97,6 +97,14 @@ static void write_users(msgpack_packer *packer, const cbm_page_reply *page)
     }
 }
 
+static void write_user_limits(msgpack_packer *packer, const cbm_user_limits *limits)
+{
+    cbm_pack_text(packer, "user_limits");
+    msgpack_pack_map(packer, CBM_USER_LIMITS_FIELDS);
+    cbm_fields_write(packer, cbm_user_limits_rows, CBM_USER_LIMITS_FIELDS, limits,
+                     CBM_ALL_ROWS(CBM_USER_LIMITS_FIELDS));
+}
+
 static void write_store(msgpack_packer *packer, const cbm_page_reply *page)
 {
     if (page->store[0]) {
@@ -111,13 +119,16 @@ static void write_store(msgpack_packer *packer, const cbm_page_reply *page)
 
 static void write_stats(msgpack_packer *packer, const cbm_page_reply *page)
 {
-    size_t more = (page->users != NULL) + (page->store[0] != '\0') + (page->store_error[0] != '\0') + (size_t)1;
+    size_t more = (page->users != NULL) + page->has_user_limits + (page->store[0] != '\0') +
+                  (page->store_error[0] != '\0') + (size_t)1;
 
     msgpack_pack_map(packer, CBM_STATS_FIELDS + more);
     cbm_fields_write(packer, cbm_stats_rows, CBM_STATS_FIELDS, &page->stats, CBM_ALL_ROWS(CBM_STATS_FIELDS));
     write_store(packer, page);
     if (page->users)
         write_users(packer, page);
+    if (page->has_user_limits)
+        write_user_limits(packer, &page->user_limits);
     cbm_pack_text(packer, "breakers");
     write_breakers(packer, page);
 }

@@ -21,6 +21,19 @@ static cbm_user_usage on_the_wire(const cbm_quota_usage *usage)
     };
 }
 
+static cbm_user_limits limits_on_the_wire(const cbm_quota_limits *limits)
+{
+    return (cbm_user_limits){
+        .connections = limits->each[CBM_QUOTA_CONNECTIONS],
+        .ledgers = limits->each[CBM_QUOTA_LEDGERS],
+        .ledger_bytes = limits->each[CBM_QUOTA_LEDGER_BYTES],
+        .pending_bytes = limits->bytes_together / 2, /* as much as is left for others */
+        .breakers = limits->each[CBM_QUOTA_BREAKERS],
+        .permits = limits->each[CBM_QUOTA_PERMITS],
+        .requests_per_s = limits->requests_per_s,
+    };
+}
+
 void cbm_engine_users(cbm_engine *engine, const cbm_caller *caller, cbm_page_reply *page)
 {
     bool all = cbm_access_is_admin(caller);
@@ -32,6 +45,8 @@ void cbm_engine_users(cbm_engine *engine, const cbm_caller *caller, cbm_page_rep
         count = cbm_quota_list(engine->options.quota, all ? CBM_NOBODY : caller->uid, usages, CBM_USERS_MAX);
         for (size_t i = 0; i < count; i++)
             page->users[page->user_count++] = on_the_wire(&usages[i]);
+        page->user_limits = limits_on_the_wire(cbm_quota_limits_of(engine->options.quota));
+        page->has_user_limits = true;
     }
     free(usages);
 }

@@ -218,6 +218,11 @@ uint32_t cbm_quota_round(cbm_quota *quota, uint64_t uid, cbm_pace_peer *peer, co
 
 /* ---- Looking ---------------------------------------------------------------------------------------------------- */
 
+const cbm_quota_limits *cbm_quota_limits_of(const cbm_quota *quota)
+{
+    return &quota->limits;
+}
+
 static int by_uid(const quota_user *a, const quota_user *b)
 {
     return a->usage.uid < b->usage.uid ? -1 : a->usage.uid > b->usage.uid;

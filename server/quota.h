@@ -61,6 +61,8 @@ bool cbm_quota_has_room(cbm_quota *quota, uint64_t uid, cbm_quota_kind kind);
 /* A round of a connection of that user. Returns for how many milliseconds it is not to be read. */
 uint32_t cbm_quota_round(cbm_quota *quota, uint64_t uid, cbm_pace_peer *peer, const cbm_pace_round *round);
 
+/* What was given to cbm_quota_new: it does not change. */
+const cbm_quota_limits *cbm_quota_limits_of(const cbm_quota *quota);
 /* That user, or all of them by uid (UINT64_MAX), into `usages` (room for `capacity`); returns how many were put there. */
 size_t cbm_quota_list(cbm_quota *quota, uint64_t uid, cbm_quota_usage *usages, size_t capacity);
 

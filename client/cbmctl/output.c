@@ -7,7 +7,6 @@
 
 #include "duration.h"
 #include "say.h"
-#include "table.h"
 
 void output_json(const json_t *data)
 {
@@ -52,8 +51,9 @@ static const char *color_of(const char *state)
 {
     static const struct {
         const char *state, *color;
-    } colors[] = {{"CLOSED", "\033[32m"},        {"OPEN", "\033[31m"},     {"HALF_OPEN", "\033[33m"},
-                  {"FORCED_OPEN", "\033[1;31m"}, {"DISABLED", "\033[36m"}, {"METRICS_ONLY", "\033[36m"}};
+    } colors[] = {{"CLOSED", "\033[32m"},    {"OPEN", "\033[31m"},
+                  {"HALF_OPEN", "\033[33m"}, {"FORCED_OPEN", OUTPUT_COLOR_BAD},
+                  {"DISABLED", "\033[36m"},  {"METRICS_ONLY", "\033[36m"}};
     for (size_t i = 0; i < sizeof(colors) / sizeof(colors[0]); i++) {
         if (strcmp(colors[i].state, state) == 0)
             return colors[i].color;
@@ -98,7 +98,7 @@ const char *state_note(const json_t *state)
     return *reason != '\0' ? reason : string_of(state, "last_error_text");
 }
 
-static void print_table(text_table *table, bool heading, const cli_options *options)
+void output_table(text_table *table, bool heading, const cli_options *options)
 {
     if (!table_print(table, stdout, heading, output_colors(options)))
         say("out of memory");
@@ -132,7 +132,7 @@ void output_states(const json_t *states, const cli_options *options)
             table_cell_add(&table, "", "%.*f ms", p99 < 10 ? 1 : 0, p99);
         table_cell_add(&table, "", "%s", state_note(state));
     }
-    print_table(&table, true, options);
+    output_table(&table, true, options);
 }
 
 /* ---- dictionaries -------------------------------------------------------------------------------------------------- */
@@ -176,14 +176,16 @@ static bool is_empty(const json_t *value)
             json_object_size(value) + json_array_size(value) == 0);
 }
 
+const table_column output_member_columns[OUTPUT_MEMBER_COLUMNS] = {{""}, {""}};
+
 /* Members of a nested dictionary follow those beside it, indented below its name. */
-static void add_members(text_table *table, const json_t *object, const char *left_out, bool nested, int depth)
+static void add_members(text_table *table, const json_t *object, bool nested, int depth)
 {
     const char *key;
     json_t *value;
     json_object_foreach((json_t *)(uintptr_t)object, key, value)
     {
-        if (json_is_object(value) != nested || is_empty(value) || (left_out != NULL && strcmp(key, left_out) == 0))
+        if (json_is_object(value) != nested || is_empty(value))
             continue;
         table_cell_add(table, "", "%*s%s", 2 * depth, "", key);
         if (!nested) {
@@ -191,28 +193,21 @@ static void add_members(text_table *table, const json_t *object, const char *lef
             continue;
         }
         table_cell_add(table, "", "%s", "");
-        add_members(table, value, NULL, false, depth + 1);
-        add_members(table, value, NULL, true, depth + 1);
+        add_members(table, value, false, depth + 1);
+        add_members(table, value, true, depth + 1);
     }
 }
 
-static void print_members(const json_t *object, const char *left_out, bool nested, const cli_options *options)
+void output_members(text_table *table, const json_t *object)
 {
-    static const table_column columns[] = {{""}, {""}};
-    text_table table;
-    table_init(&table, columns, 2);
-    add_members(&table, object, left_out, false, 0);
-    if (nested)
-        add_members(&table, object, left_out, true, 0);
-    print_table(&table, false, options);
+    add_members(table, object, false, 0);
 }
 
 void output_dictionary(const json_t *dictionary, const cli_options *options)
 {
-    print_members(dictionary, NULL, true, options);
-}
-
-void output_manager(const json_t *stats, const cli_options *options)
-{
-    print_members(stats, "breakers", false, options);
+    text_table table;
+    table_init(&table, output_member_columns, OUTPUT_MEMBER_COLUMNS);
+    add_members(&table, dictionary, false, 0);
+    add_members(&table, dictionary, true, 0);
+    output_table(&table, false, options);
 }

@@ -7,6 +7,9 @@
 #include <stdio.h>
 
 #include "options.h"
+#include "table.h"
+
+#define OUTPUT_COLOR_BAD "\033[1;31m"
 
 /* A JSON document and a newline on stdout; null when data is NULL. */
 void output_json(const json_t *data);
@@ -16,8 +19,12 @@ bool output_colors(const cli_options *options);
 void output_states(const json_t *states, const cli_options *options);
 /* A dictionary, such as a state dict, a line a member. */
 void output_dictionary(const json_t *dictionary, const cli_options *options);
-/* The manager's own figures of stats, a line each. */
-void output_manager(const json_t *stats, const cli_options *options);
+/* Its members that are no dictionaries, a row each, into a table of these two columns. */
+#define OUTPUT_MEMBER_COLUMNS 2
+extern const table_column output_member_columns[OUTPUT_MEMBER_COLUMNS];
+void output_members(text_table *table, const json_t *object);
+/* Prints a table and deinitialises it. */
+void output_table(text_table *table, bool heading, const cli_options *options);
 /* Flushes stdout; false after having said that it could not be written. */
 bool output_finish(void);
 
