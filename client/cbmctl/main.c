@@ -27,7 +27,7 @@ static const cli_command commands[] = {
     {"reload", command_reload, "", "Have the broker read its config file again"},
     {"ping", command_ping, "", "Ask whether the broker is there"},
     {"info", command_info, "", "Show the broker's version, process, limits and addresses"},
-    {"simulate", command_simulate, "FILE|- [FIELD=VALUE...]", "Replay recorded calls: what a breaker would have done"},
+    {"simulate", command_simulate, "FILE|- [FIELD=VALUE...]", "Replay a trace of calls: what a breaker would have done"},
     {"command", command_text_line, "TEXT...", "Send a text command and print the reply as JSON"},
 };
 

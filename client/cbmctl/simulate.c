@@ -31,7 +31,7 @@ static const struct argp_option simulate_argp_options[] = {
 };
 
 /* Lines of at most 78 columns, which stay as they stand here. */
-static const char more[] = "FILE (- is the standard input) has a JSON object on each line. A line without\n"
+static const char more[] = "FILE (- is the standard input) is a trace: a JSON object on each line. A line without\n"
                            "\"op\" is a config: a new breaker with that policy, at time 0. The others are\n"
                            "steps, and for each the state after it is written as a line of JSON:\n"
                            "\n"

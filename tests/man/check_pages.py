@@ -51,6 +51,13 @@ for command in commands:
     tell(re.search(rf"(?<![\w-]){command}(?![\w-])", cbmctl) is not None, f"cbmctl(1) has {command}")
     # What stands behind a bare -- and what nngcat takes are no options of ours.
     check_options(f"cbmctl(1), {command},", help_of("cbmctl", command), cbmctl, but=("--field", "--data"))
+made = build / "man" / "man1" / "cbmctl.1.scd"
+if made.exists():
+    fields = re.findall(r"^  (\w+) \(", help_of("cbmctl", "get").split("Policy fields")[1], re.M)
+    filled = made.read_text().replace("\\", "")
+    tell(len(fields) > 20, f"cbmctl get --help lists the policy fields: {len(fields)}")
+    for field in fields:
+        tell(f"\n*{field}*\n" in filled, f"cbmctl(1) has the policy field {field}")
 codes = re.findall(r"^ +(\d+)  ", help_of("cbmctl").split("Exit status:")[1], re.M)
 missing = [code for code in codes if not re.search(rf"(?<!\d){code}(?!\d)", cbmctl.split("EXIT STATUS")[1])]
 tell(not missing, "cbmctl(1) names every exit status" + "".join(f" {code}" for code in missing))
