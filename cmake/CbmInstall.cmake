@@ -33,12 +33,5 @@ if(TARGET cbm_core AND TARGET cbm_client)
     install(EXPORT cbmTargets NAMESPACE cbm:: DESTINATION ${CBM_PACKAGE_DIRECTORY} COMPONENT dev)
 endif()
 
-# A package has its license in a file of its distribution's own form.
-if(NOT CBM_PACKAGES)
-    install(FILES ${CMAKE_SOURCE_DIR}/LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT broker)
-endif()
-install(FILES README.md CHANGELOG.md SECURITY.md proto/PROTOCOL.md
-        DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT broker)
-install(FILES ${CMAKE_SOURCE_DIR}/contrib/cbm.conf DESTINATION ${CMAKE_INSTALL_DOCDIR}/examples COMPONENT broker)
 install(FILES ${CMAKE_SOURCE_DIR}/contrib/sysusers.d/cbm.conf DESTINATION lib/sysusers.d COMPONENT broker)
 install(FILES contrib/cbmd.service DESTINATION lib/systemd/system COMPONENT broker)

@@ -27,6 +27,14 @@ for file in "$prefix"/bin/{cbmd,cbmctl} "$prefix"/include/{cbm,cbm_core}.h \
 done
 echo "ok  headers, libraries and programs are installed"
 
+links=0
+while IFS=: read -r document target; do
+    links=$((links + 1))
+    [[ -e $(dirname "$document")/$target ]] || fail "${document#"$root/tree"} points to what is installed: $target"
+done < <(find "$prefix/share/doc/cbm" -name '*.md' -exec grep -HoP '\]\(\K[^)#:]+(?=\))' {} +)
+[[ $links -gt 5 ]] || fail "installed documents point to each other: $links links"
+echo "ok  the links of the installed documents lead somewhere"
+
 # What a program could bind to beside the contract would have to be kept for ever.
 for library in client:cbm_ core:cbm_core_; do
     strangers=$(nm -D --defined-only "$libraries/libcbm-${library%:*}.so" | awk '$2 != "A" {print $3}' |
