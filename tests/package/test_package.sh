@@ -67,7 +67,13 @@ program=$(sed -n 's/^ExecStart=\([^ ]*\).*/\1/p' "$unit")
 inside sh -c "command -v $program" >/dev/null || fail "the unit starts a program that there is: $program"
 user=$(sed -n 's/^User=//p' "$unit")
 grep -q "^$user:" "$root/etc/passwd" || fail "the unit's user $user was made"
+[[ -L $root/etc/systemd/system/multi-user.target.wants/cbmd.service ]] || fail "the unit is enabled"
 echo "ok  unit, manual pages, user and group are there"
+
+while IFS=: read -r document target; do
+    [[ -e $(dirname "$document")/$target ]] || fail "${document#"$root"} points to what is installed: $target"
+done < <(grep -HoP '\]\(\K[^)#:]+(?=\))' "$root"/usr/share/doc/cbm/*.md)
+echo "ok  the links of the installed documents lead somewhere"
 
 mkdir -p "$root/run/cbm"
 # Itself the child of this shell, so that it can be told to stop and be waited for.
