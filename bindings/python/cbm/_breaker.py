@@ -6,7 +6,7 @@ import inspect
 import re
 from contextvars import ContextVar
 from types import TracebackType
-from typing import (TYPE_CHECKING, Any, AsyncIterator, Awaitable, Callable, Dict, Iterator, Optional, Tuple, Type, TypeVar,
+from typing import (TYPE_CHECKING, Any, AsyncIterator, Awaitable, Callable, Dict, Generator, Optional, Tuple, Type, TypeVar,
                     Union, cast)
 
 from . import _aio, _cbm
@@ -210,7 +210,7 @@ def _coroutine_wrapper(breaker: CircuitBreaker, func: Callable[..., Any]) -> Cal
 
 
 def _generator_wrapper(breaker: CircuitBreaker, func: Callable[..., Any]) -> Callable[..., Any]:
-    def wrapper(*args: Any, **kwargs: Any) -> Iterator[Any]:
+    def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         with breaker.begin():
             return (yield from func(*args, **kwargs))
     return wrapper
