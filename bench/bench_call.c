@@ -1,11 +1,12 @@
 /*
  * What a permit and its success cost on a healthy breaker: cbm_call_begin + cbm_call_report(CBM_SUCCESS) by one thread, two threads
  * of one client and two processes; untimed, and timed as a window wants it; with few breakers in the broker and with many. Beside
- * them the floor (floor.h) in the same arrangements.
+ * them, in the same arrangements, the floor (floor.h), and the two readings of the clock that every timed call needs.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include "broker.h"
 #include "crew.h"
@@ -41,7 +42,7 @@ static bench_floor *floors;
 
 /* What one measurement is about. */
 typedef struct subject {
-    const host *at; /* NULL: the floor */
+    const host *at; /* NULL: no breaker, what there is at the least: the floor, or the clock if `timed` */
     bool timed;
     bool quick;
 } subject;
@@ -69,6 +70,16 @@ static void call_floor(void *own, long calls)
         abort();
 }
 
+static void read_clock(void *own, long calls)
+{
+    struct timespec now;
+
+    (void)own;
+    for (long i = 0; i < 2 * calls; i++)
+        if (clock_gettime(CLOCK_MONOTONIC, &now) != 0)
+            abort();
+}
+
 static void call_breaker(void *own, long calls)
 {
     caller *c = own;
@@ -78,6 +89,13 @@ static void call_breaker(void *own, long calls)
         if (cbm_call_begin(c->breaker, &permit) != 0 || cbm_call_report(&permit, CBM_SUCCESS) != 0)
             c->refused++;
     }
+}
+
+static bench_batch *calls_of(const subject *about)
+{
+    if (about->at)
+        return call_breaker;
+    return about->timed ? read_clock : call_floor;
 }
 
 static void finish(void *own)
@@ -101,7 +119,7 @@ static void *prepare(void *context, int index, bench_crew_kind kind)
     c->about = about;
     c->index = index;
     if (!about->at) {
-        c->calls = bench_calls_a_batch(call_floor, c, about->quick);
+        c->calls = bench_calls_a_batch(calls_of(about), c, about->quick);
         return c;
     }
     if (kind == BENCH_PROCESSES)
@@ -113,7 +131,7 @@ static void *prepare(void *context, int index, bench_crew_kind kind)
         finish(c);
         return NULL;
     }
-    c->calls = bench_calls_a_batch(call_breaker, c, about->quick);
+    c->calls = bench_calls_a_batch(calls_of(about), c, about->quick);
     return c;
 }
 
@@ -121,7 +139,7 @@ static bool work(void *own, double figures[BENCH_CREW_FIGURES])
 {
     caller *c = own;
 
-    figures[0] = bench_call_ns(c->about->at ? call_breaker : call_floor, c, c->calls, c->about->quick);
+    figures[0] = bench_call_ns(calls_of(c->about), c, c->calls, c->about->quick);
     if (c->refused)
         return bench_complain("calls on a healthy breaker were refused");
     return true;
@@ -146,8 +164,8 @@ static bool measure_all(const bench_options *options)
     char where[16];
 
     for (size_t i = 0; i < ARRANGEMENTS; i++) {
-        subject floor = {.quick = options->quick};
-        if (!measure(&arrangements[i], &floor, "floor", ""))
+        subject floor = {.quick = options->quick}, clock = {.timed = true, .quick = options->quick};
+        if (!measure(&arrangements[i], &floor, "floor", "") || !measure(&arrangements[i], &clock, "clock", ""))
             return false;
         for (size_t j = 0; j < HOSTS; j++) {
             subject untimed = {&hosts[j], false, options->quick}, timed = {&hosts[j], true, options->quick};

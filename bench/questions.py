@@ -26,11 +26,12 @@ def row(title, figure, unit, *against, limit=None):
 def calls():
     rows = []
     for name, title in ARRANGEMENTS:
-        floor = f"call.{name}.floor"
+        floor, clock = f"call.{name}.floor", f"call.{name}.clock"
         rows += [
             row(f"{title}: the floor", floor, "ns"),
+            row(f"{title}: the clock, read twice", clock, "ns"),
             row(f"{title}, untimed", f"call.{name}.untimed.few", "ns", Against("times the floor", floor, most(2))),
-            row(f"{title}, timed", f"call.{name}.timed.few", "ns", Against("times the floor", floor, None), limit=most(60)),
+            row(f"{title}, timed", f"call.{name}.timed.few", "ns", Against("times the clock", clock, None), limit=most(60)),
         ]
     return rows
 

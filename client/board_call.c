@@ -149,8 +149,7 @@ static int refuse(cbm_breaker *breaker, cbm_permit *permit, uint64_t place, bool
     permit->cbm_private_breaker = breaker;
     permit->cbm_private_kind = CBM_PERMIT_REFUSED;
     permit->cbm_private_flags = 0;
-    permit->cbm_private_retry_after_ms =
-        left_ns == INT64_MAX ? -1 : (left_ns + CBM_NS_PER_MS - 1) / CBM_NS_PER_MS; /* as the wire rounds */
+    permit->cbm_private_retry_after_ns = left_ns;
     return cbm_fail_silently(error);
 }
 
@@ -191,6 +190,18 @@ static __attribute__((noinline)) int begin_otherwise(cbm_breaker *breaker, cbm_p
     return answer == CBM_BOARD_ASKS ? cbm_begin_by_message(breaker, NULL, permit) : answer;
 }
 
+/* What the board does not simply permit; mostly it refuses. */
+static __attribute__((noinline)) int begin_unusual(cbm_breaker *breaker, cbm_permit *permit, uint64_t place,
+                                                   uint64_t word)
+{
+    int answer;
+
+    if (!cbm_place_is_good(place, word) || PASSING_STATES >> cbm_word_state(word) & 1)
+        return begin_otherwise(breaker, permit);
+    answer = refuse(breaker, permit, place, true);
+    return answer == CBM_BOARD_ASKS ? cbm_begin_by_message(breaker, NULL, permit) : answer;
+}
+
 /* What is usual: CLOSED. Kept so short that it needs no register saved. */
 int cbm_call_begin(cbm_breaker *breaker, cbm_permit *permit)
 {
@@ -206,7 +217,7 @@ int cbm_call_begin(cbm_breaker *breaker, cbm_permit *permit)
         return begin_otherwise(breaker, permit);
     word = load_word(client->board, place);
     if (UNLIKELY(!cbm_place_is_good(place, word) || word & NOT_USUAL))
-        return begin_otherwise(breaker, permit);
+        return begin_unusual(breaker, permit, place, word);
     permit_by_board(permit, breaker, word, place, process);
     return UNLIKELY(word & CBM_WORD_TIMED) ? begin_timed(permit) : 0;
 }

@@ -14,10 +14,17 @@
 
 /* ---- Begin ------------------------------------------------------------------------------------------------------ */
 
+/* -1: until somebody enables it. */
+static int64_t ns_of(int64_t retry_after_ms)
+{
+    return retry_after_ms < 0 || retry_after_ms >= INT64_MAX / CBM_NS_PER_MS ? INT64_MAX
+                                                                             : retry_after_ms * CBM_NS_PER_MS;
+}
+
 static int refuse(cbm_permit *permit, const cbm_reply *reply)
 {
     permit->cbm_private_kind = CBM_PERMIT_REFUSED;
-    permit->cbm_private_retry_after_ms = reply->has_retry_after ? reply->retry_after_ms : 0;
+    permit->cbm_private_retry_after_ns = reply->has_retry_after ? ns_of(reply->retry_after_ms) : 0;
     return cbm_client_refused(reply);
 }
 
@@ -39,7 +46,7 @@ static int begin_without_answer(cbm_client *client, cbm_permit *permit, int erro
         return 0;
     }
     permit->cbm_private_kind = CBM_PERMIT_REFUSED;
-    permit->cbm_private_retry_after_ms = 0;
+    permit->cbm_private_retry_after_ns = 0;
     return error;
 }
 
@@ -132,7 +139,11 @@ int cbm_call_begin_with(cbm_breaker *breaker, const cbm_begin_options *options, 
 
 int64_t cbm_permit_retry_after_ms(const cbm_permit *permit)
 {
-    return permit->cbm_private_kind == CBM_PERMIT_REFUSED ? permit->cbm_private_retry_after_ms : 0;
+    int64_t retry_after_ns = permit->cbm_private_kind == CBM_PERMIT_REFUSED ? permit->cbm_private_retry_after_ns : 0;
+
+    if (retry_after_ns == INT64_MAX)
+        return -1;
+    return (retry_after_ns + CBM_NS_PER_MS - 1) / CBM_NS_PER_MS; /* as the wire rounds */
 }
 
 int cbm_permit_unprotected(const cbm_permit *permit)

@@ -45,12 +45,6 @@ SAME(IGNORED);
 
 static _Thread_local char last_message[320];
 
-int cbm_fail_silently(int error)
-{
-    cbm_this_thread.failure = error;
-    return error;
-}
-
 int cbm_fail(int error, const char *message)
 {
     cbm_this_thread.failure = 0;

@@ -27,17 +27,3 @@ void cbm_board_write(cbm_board *board, uint32_t slot, uint64_t word, int64_t aux
     atomic_store_explicit(&board->slots[slot].aux, aux, memory_order_relaxed);
     atomic_store_explicit(&board->slots[slot].word, word, memory_order_release);
 }
-
-uint64_t cbm_board_read(const cbm_board *board, uint32_t slot, int64_t *aux)
-{
-    const cbm_slot *read = &board->slots[slot];
-    uint64_t word = atomic_load_explicit(&read->word, memory_order_acquire), again;
-
-    for (;;) {
-        *aux = atomic_load_explicit(&read->aux, memory_order_acquire);
-        again = atomic_load_explicit(&read->word, memory_order_acquire);
-        if (again == word)
-            return word;
-        word = again;
-    }
-}

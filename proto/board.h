@@ -112,6 +112,18 @@ void cbm_board_init(cbm_board *board, uint32_t slot_count, const uint8_t incarna
 bool cbm_board_valid(const cbm_board *board, size_t size);
 void cbm_board_write(cbm_board *board, uint32_t slot, uint64_t word, int64_t aux);
 /* A word and the aux that belongs to it. */
-uint64_t cbm_board_read(const cbm_board *board, uint32_t slot, int64_t *aux);
+static inline uint64_t cbm_board_read(const cbm_board *board, uint32_t slot, int64_t *aux)
+{
+    const cbm_slot *read = &board->slots[slot];
+    uint64_t word = atomic_load_explicit(&read->word, memory_order_acquire), again;
+
+    for (;;) {
+        *aux = atomic_load_explicit(&read->aux, memory_order_acquire);
+        again = atomic_load_explicit(&read->word, memory_order_acquire);
+        if (again == word)
+            return word;
+        word = again;
+    }
+}
 
 #endif

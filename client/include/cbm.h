@@ -171,7 +171,7 @@ typedef struct cbm_permit {
     uint8_t cbm_private_size;
     uint8_t cbm_private_kind;
     uint16_t cbm_private_flags;
-    int64_t cbm_private_retry_after_ms;
+    int64_t cbm_private_retry_after_ns;
 } cbm_permit;
 
 /* ---- Opening and closing -------------------------------------------------------------------------------------- */

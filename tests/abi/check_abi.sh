@@ -26,7 +26,7 @@ abi_of() {
         headers+=(--header-file "$header")
     done
     abidw --no-corpus-path --no-comp-dir-path --no-show-locs --no-elf-needed --exported-interfaces-only --drop-private-types \
-        "${headers[@]}" "$1"
+        "${headers[@]}" "$1" | sed "s|path='$source/|path='|"
 }
 
 check() {
