@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/uio.h>
@@ -73,12 +74,12 @@ static cbm_transport_result close_as(cbm_transport *transport, cbm_transport_res
 }
 
 /*
- * Gives the socket the time that is left as its timeout for sends or receives. False: none is left. A timeout that is already
- * about right stays: one that ends early is armed again by retry_early.
+ * Gives the socket the time that is left as its timeout for sends. False: none is left. A timeout that is already about
+ * right stays: one that ends early is armed again by retry_early.
  */
-static bool arm(cbm_transport *transport, int option, int64_t *armed_ns, int64_t deadline_ns)
+static bool arm_send(cbm_transport *transport, int64_t deadline_ns)
 {
-    int64_t left_ns = deadline_ns - cbm_clock_ns();
+    int64_t *armed_ns = &transport->send_timeout_ns, left_ns = deadline_ns - cbm_clock_ns();
     struct timeval timeout;
 
     if (left_ns <= 0)
@@ -89,27 +90,17 @@ static bool arm(cbm_transport *transport, int option, int64_t *armed_ns, int64_t
     timeout.tv_usec = left_ns % CBM_NS_PER_S / CBM_NS_PER_US;
     if (timeout.tv_sec == 0 && timeout.tv_usec == 0)
         timeout.tv_usec = 1; /* 0 would be for ever */
-    if (setsockopt(transport->fd, SOL_SOCKET, option, &timeout, sizeof(timeout)))
+    if (setsockopt(transport->fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)))
         return false;
     *armed_ns = left_ns;
     return true;
 }
 
 /* After a socket's timeout: whether the deadline is still to come, for which it is then armed anew. */
-static bool retry_early(int64_t *armed_ns, int64_t deadline_ns)
+static bool retry_early(cbm_transport *transport, int64_t deadline_ns)
 {
-    *armed_ns = 0;
+    transport->send_timeout_ns = 0;
     return cbm_clock_ns() < deadline_ns;
-}
-
-static bool arm_send(cbm_transport *transport, int64_t deadline_ns)
-{
-    return arm(transport, SO_SNDTIMEO, &transport->send_timeout_ns, deadline_ns);
-}
-
-static bool arm_receive(cbm_transport *transport, int64_t deadline_ns)
-{
-    return arm(transport, SO_RCVTIMEO, &transport->receive_timeout_ns, deadline_ns);
 }
 
 static bool would_block(int error)
@@ -125,7 +116,7 @@ static cbm_transport_result connect_socket(cbm_transport *transport, const cbm_e
             return CBM_TRANSPORT_TIMEOUT;
         if (connect(transport->fd, (const struct sockaddr *)&endpoint->socket, endpoint->socket_size) == 0)
             return CBM_TRANSPORT_OK;
-        if (would_block(errno) && !retry_early(&transport->send_timeout_ns, deadline_ns))
+        if (would_block(errno) && !retry_early(transport, deadline_ns))
             return CBM_TRANSPORT_TIMEOUT;
         if (errno == EACCES || errno == EPERM)
             return CBM_TRANSPORT_DENIED;
@@ -147,7 +138,7 @@ static cbm_transport_result send_all(cbm_transport *transport, struct iovec *par
             return CBM_TRANSPORT_TIMEOUT;
         size = sendmsg(transport->fd, &message, MSG_NOSIGNAL);
         if (size < 0) {
-            if (errno == EINTR || (would_block(errno) && retry_early(&transport->send_timeout_ns, deadline_ns)))
+            if (errno == EINTR || (would_block(errno) && retry_early(transport, deadline_ns)))
                 continue;
             return would_block(errno) ? CBM_TRANSPORT_TIMEOUT : CBM_TRANSPORT_LOST;
         }
@@ -200,7 +191,6 @@ cbm_transport_result cbm_transport_open(cbm_transport *transport, const cbm_endp
         return CBM_TRANSPORT_UNREACHABLE;
     transport->greeted = false;
     transport->send_timeout_ns = 0;
-    transport->receive_timeout_ns = 0;
     cbm_random(&transport->first_id, sizeof(transport->first_id));
     transport->first_id &= ID_MASK;
     transport->next_id = transport->first_id;
@@ -236,6 +226,27 @@ cbm_transport_result cbm_transport_send(cbm_transport *transport, const void *bo
     return result;
 }
 
+/*
+ * False: the deadline came. It waits in ppoll() and not in recv(), where the kernel would wake it once more for nothing: when the broker
+ * takes the request there is room to write again, and who sleeps in recv() cannot say that it has no use for that.
+ */
+static bool await_bytes(const cbm_transport *transport, int64_t deadline_ns)
+{
+    struct pollfd bytes = {.fd = transport->fd, .events = POLLIN};
+
+    for (;;) {
+        int64_t left_ns = deadline_ns - cbm_clock_ns();
+        struct timespec left = {.tv_sec = left_ns / CBM_NS_PER_S, .tv_nsec = left_ns % CBM_NS_PER_S};
+        int ready;
+
+        if (left_ns <= 0)
+            return false;
+        ready = ppoll(&bytes, 1, &left, NULL);
+        if (ready > 0 || (ready < 0 && errno != EINTR))
+            return true; /* what is wrong recv() says */
+    }
+}
+
 /* Reads what there is, waiting for some. `needed`: bytes in all that are known to be needed. */
 static cbm_transport_result read_more(cbm_transport *transport, size_t needed, int64_t deadline_ns)
 {
@@ -246,15 +257,13 @@ static cbm_transport_result read_more(cbm_transport *transport, size_t needed, i
     if (in->capacity - in->size < missing && cbm_buffer_reserve(in, missing > READ_SIZE ? missing : READ_SIZE))
         return close_as(transport, CBM_TRANSPORT_NOMEM);
     for (;;) {
-        if (!arm_receive(transport, deadline_ns))
+        if (!await_bytes(transport, deadline_ns))
             return CBM_TRANSPORT_TIMEOUT;
-        got = recv(transport->fd, in->data + in->size, in->capacity - in->size, 0);
+        got = recv(transport->fd, in->data + in->size, in->capacity - in->size, MSG_DONTWAIT);
         if (got > 0)
             break;
         if (got == 0)
             return close_as(transport, CBM_TRANSPORT_LOST);
-        if (would_block(errno) && !retry_early(&transport->receive_timeout_ns, deadline_ns))
-            return CBM_TRANSPORT_TIMEOUT;
         if (!would_block(errno) && errno != EINTR)
             return close_as(transport, CBM_TRANSPORT_LOST);
     }

@@ -33,8 +33,7 @@ typedef struct cbm_transport {
     uint32_t next_id;
     cbm_buffer in;           /* bytes read and not yet consumed */
     size_t frame_size;       /* of the reply given out by receive, at the front of `in` */
-    int64_t send_timeout_ns; /* as the socket has them now; 0: none yet */
-    int64_t receive_timeout_ns;
+    int64_t send_timeout_ns; /* as the socket has it now; 0: none yet */
     cbm_transport_skipped *skipped;
     void *skipped_context;
 } cbm_transport;
