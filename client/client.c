@@ -5,6 +5,7 @@
 
 #include "clients.h"
 #include "clock.h"
+#include "expects.h"
 #include "failure.h"
 #include "fork.h"
 #include "random.h"
@@ -147,9 +148,11 @@ int cbm_client_ask(cbm_client *client, cbm_request *request, cbm_reply *reply)
 int cbm_request_name(cbm_request *request, const char *name)
 {
     size_t length = name ? strnlen(name, CBM_CORE_NAME_MAX + 1) : 0;
+    char shown[CBM_SHOWN_MAX];
 
     if (!name || length > CBM_CORE_NAME_MAX || !cbm_core_name_valid(name, length))
-        return cbm_fail(CBM_E_INVALID, "name: 1 to 128 bytes of UTF-8 without control characters are needed");
+        return cbm_fail_with(CBM_E_INVALID, "name must be " CBM_NAME_EXPECTS ", not %s",
+                             name ? cbm_text_shown(name, strlen(name), shown) : "NULL");
     memcpy(request->name, name, length + 1);
     request->given |= CBM_FIELD(NAME);
     return 0;

@@ -11,6 +11,7 @@
 #include "failure.h"
 #include "hex.h"
 
+#define ADDRESS_SHOWN 160 /* of a message that has room for 320 */
 #define HOST_SOCKET "/run/cbm/cbm.sock"
 #define USER_SOCKET "cbm/cbm.sock" /* below $XDG_RUNTIME_DIR */
 
@@ -19,15 +20,22 @@ static bool has_prefix(const char *text, const char *prefix)
     return strncmp(text, prefix, strlen(prefix)) == 0;
 }
 
+_Static_assert(sizeof(((struct sockaddr_un *)0)->sun_path) == 108, "the messages below say 107");
+
+/* cbmd says the same of its --listen. */
+static int refuse(const char *address, const char *why)
+{
+    return cbm_fail_with(CBM_E_ADDRESS, "'%.*s' is not an address: %s", ADDRESS_SHOWN, address, why);
+}
+
 static int parse_path(cbm_endpoint *endpoint, const char *path)
 {
     size_t length = strlen(path);
 
     if (path[0] != '/')
-        return cbm_fail_with(CBM_E_ADDRESS, "%s: the path is not absolute", endpoint->text);
+        return refuse(endpoint->text, "the path is not absolute");
     if (length >= sizeof(endpoint->socket.sun_path))
-        return cbm_fail_with(CBM_E_ADDRESS, "the path of a Unix socket has at most %zu bytes, this one has %zu",
-                             sizeof(endpoint->socket.sun_path) - 1, length);
+        return refuse(endpoint->text, "the path of a Unix socket has at most 107 bytes");
     endpoint->kind = CBM_ENDPOINT_PATH;
     memcpy(endpoint->socket.sun_path, path, length + 1);
     endpoint->socket_size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length + 1);
@@ -54,15 +62,15 @@ static int parse_abstract(cbm_endpoint *endpoint, const char *name)
     size_t size = 1; /* the 0 byte that makes a name abstract */
 
     if (!*name)
-        return cbm_fail(CBM_E_ADDRESS, "an abstract socket needs a name");
+        return refuse(endpoint->text, "an abstract socket needs a name");
     while (*name) {
         int byte = decode_character(&name);
 
         if (byte < 0)
-            return cbm_fail_with(CBM_E_ADDRESS, "%s: a %% without two hexadecimal digits behind it", endpoint->text);
+            return refuse(endpoint->text,
+                          "in the name of an abstract socket % stands only before two hexadecimal digits");
         if (size == sizeof(endpoint->socket.sun_path))
-            return cbm_fail_with(CBM_E_ADDRESS, "the name of an abstract socket has at most %zu bytes",
-                                 sizeof(endpoint->socket.sun_path) - 1);
+            return refuse(endpoint->text, "the name of an abstract socket has at most 107 bytes");
         endpoint->socket.sun_path[size++] = (char)byte;
     }
     endpoint->kind = CBM_ENDPOINT_ABSTRACT;
@@ -75,7 +83,7 @@ int cbm_endpoint_parse(cbm_endpoint *endpoint, const char *text)
     memset(endpoint, 0, sizeof(*endpoint));
     endpoint->socket.sun_family = AF_UNIX;
     if (strlen(text) > CBM_ENDPOINT_TEXT_MAX)
-        return cbm_fail(CBM_E_ADDRESS, "the address is too long for a Unix socket");
+        return refuse(text, "it is too long for a Unix socket");
     strcpy(endpoint->text, text);
     if (strcmp(text, "local:") == 0) {
         endpoint->kind = CBM_ENDPOINT_LOCAL;
@@ -87,10 +95,9 @@ int cbm_endpoint_parse(cbm_endpoint *endpoint, const char *text)
         return parse_path(endpoint, text + strlen("unix://"));
     if (has_prefix(text, "abstract://"))
         return parse_abstract(endpoint, text + strlen("abstract://"));
-    if (text[0] == '/')
+    if (strchr(text, '/') && !strstr(text, "://"))
         return parse_path(endpoint, text);
-    return cbm_fail_with(CBM_E_ADDRESS,
-                         "%.200s: not an address (ipc:///path, unix:///path, /path, abstract://name, local:)", text);
+    return refuse(text, "it is not of the form ipc:///path, unix:///path, /path, abstract://name or local:");
 }
 
 /* The environment is not believed in a set-user-ID program. */

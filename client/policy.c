@@ -1,8 +1,10 @@
 #include "policy.h"
 
+#include <inttypes.h>
 #include <stddef.h>
 #include <string.h>
 
+#include "expects.h"
 #include "failure.h"
 #include "structs.h"
 
@@ -94,6 +96,25 @@ static int set_member(cbm_core_policy_request *request, int row, const member *a
     return at->kind == MEMBER_WORD ? set_word(request, row, value) : set_uint(request, row, value);
 }
 
+static int refuse_member(int row, const member *at, const cbm_policy *policy)
+{
+    const void *from = (const char *)policy + at->offset;
+    const char *name = cbm_core_policy_table()[row].name;
+    char expects[96];
+    uint32_t value;
+    double number;
+
+    cbm_policy_field_expects(row, expects, sizeof(expects));
+    if (at->kind == MEMBER_NUMBER) {
+        memcpy(&number, from, sizeof(number));
+        return cbm_fail_with(CBM_E_INVALID, "%s must be %s, not %.15g", name, expects, number);
+    }
+    memcpy(&value, from, sizeof(value));
+    if (value == CBM_NEVER)
+        return cbm_fail_with(CBM_E_INVALID, "%s must be %s, not 0 (CBM_NEVER)", name, expects);
+    return cbm_fail_with(CBM_E_INVALID, "%s must be %s, not %" PRIu32, name, expects, value);
+}
+
 int cbm_policy_read(const cbm_policy *policy, bool whole, cbm_core_policy_request *request)
 {
     cbm_core_policy effective;
@@ -105,10 +126,10 @@ int cbm_policy_read(const cbm_policy *policy, bool whole, cbm_core_policy_reques
         return cbm_fail(CBM_E_INVALID, "cbm_policy: its size is not one that this library knows");
     for (int row = 0; row < MEMBERS; row++)
         if (set_member(request, row, &members[row], &known))
-            return cbm_fail_with(CBM_E_INVALID, "%s: the value is out of range", cbm_core_policy_table()[row].name);
+            return refuse_member(row, &members[row], &known);
     if (whole && cbm_core_policy_resolve(request, &effective, &field))
-        return cbm_fail_with(CBM_E_INVALID, "%s: contradicts the rest of the policy, or is needed by it",
-                             cbm_core_policy_table()[field].name);
+        return cbm_fail_with(CBM_E_INVALID, "%s %s", cbm_core_policy_table()[field].name,
+                             cbm_policy_field_beside(field));
     return 0;
 }
 

@@ -4,6 +4,7 @@
 
 #include "client.h"
 #include "clock.h"
+#include "expects.h"
 #include "failure.h"
 #include "policy.h"
 
@@ -201,9 +202,11 @@ static int read_pages(cbm_client *client, cbm_request *request, cbm_states_resul
 int cbm_request_pattern(cbm_request *request, const char *pattern)
 {
     size_t length = pattern ? strnlen(pattern, CBM_CORE_NAME_MAX + 1) : 0;
+    char shown[CBM_SHOWN_MAX];
 
     if (!pattern || length == 0 || !cbm_core_name_valid(pattern, length))
-        return cbm_fail(CBM_E_INVALID, "pattern: 1 to 128 bytes of UTF-8 without control characters are needed");
+        return cbm_fail_with(CBM_E_INVALID, "pattern must be " CBM_NAME_EXPECTS ", not %s",
+                             pattern ? cbm_text_shown(pattern, strlen(pattern), shown) : "NULL");
     memcpy(request->pattern, pattern, length + 1);
     request->given |= CBM_FIELD(PATTERN);
     return 0;

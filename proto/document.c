@@ -1,5 +1,7 @@
 #include "document.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -111,4 +113,23 @@ const msgpack_object *cbm_map_find(const msgpack_object *map, const char *key)
         if (cbm_str_equal(&map->via.map.ptr[i].key, key))
             return &map->via.map.ptr[i].val;
     return NULL;
+}
+
+const char *cbm_object_shown(const msgpack_object *object, char shown[CBM_SHOWN_MAX])
+{
+    static const char *const others[] = {
+        [MSGPACK_OBJECT_NIL] = "nil",   [MSGPACK_OBJECT_BOOLEAN] = "a bool", [MSGPACK_OBJECT_ARRAY] = "an array",
+        [MSGPACK_OBJECT_MAP] = "a map", [MSGPACK_OBJECT_EXT] = "an ext",
+    };
+
+    switch (object->type) {
+    case MSGPACK_OBJECT_STR: return cbm_text_shown(object->via.str.ptr, object->via.str.size, shown);
+    case MSGPACK_OBJECT_POSITIVE_INTEGER: snprintf(shown, CBM_SHOWN_MAX, "%" PRIu64, object->via.u64); break;
+    case MSGPACK_OBJECT_NEGATIVE_INTEGER: snprintf(shown, CBM_SHOWN_MAX, "%" PRId64, object->via.i64); break;
+    case MSGPACK_OBJECT_FLOAT32:
+    case MSGPACK_OBJECT_FLOAT64: snprintf(shown, CBM_SHOWN_MAX, "%.15g", object->via.f64); break;
+    case MSGPACK_OBJECT_BIN: snprintf(shown, CBM_SHOWN_MAX, "%" PRIu32 " bytes of bin", object->via.bin.size); break;
+    default: snprintf(shown, CBM_SHOWN_MAX, "%s", others[object->type]); break;
+    }
+    return shown;
 }

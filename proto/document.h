@@ -9,6 +9,7 @@
 #include <stddef.h>
 
 #include "codec.h"
+#include "expects.h"
 
 /* Bytes. The objects of all messages but pages and large arrays fit: those messages are read without an allocation. */
 #define CBM_DOCUMENT_ROOM 4096
@@ -34,5 +35,7 @@ int cbm_map_check(const msgpack_object *object, const char *what, cbm_fault *fau
 /* The value of a key, or NULL. */
 const msgpack_object *cbm_map_find(const msgpack_object *map, const char *key);
 bool cbm_str_equal(const msgpack_object *object, const char *text);
+/* A value that was given, for messages: 'text', 17, a map. Returns `shown`. */
+const char *cbm_object_shown(const msgpack_object *object, char shown[CBM_SHOWN_MAX]);
 
 #endif

@@ -186,10 +186,10 @@ void cbm_field_expects(const cbm_field_row *row, char *text, size_t size)
 {
     switch (row->type) {
     case CBM_TYPE_NAME:
-        snprintf(text, size, "UTF-8 of 1 to %zu bytes without control characters", row->size - 1);
+        snprintf(text, size, "1 to %zu bytes of UTF-8 without control characters", row->size - 1);
         break;
     case CBM_TYPE_GLOB:
-        snprintf(text, size, "UTF-8 of at most %zu bytes without control characters", row->size - 1);
+        snprintf(text, size, "at most %zu bytes of UTF-8 without control characters", row->size - 1);
         break;
     case CBM_TYPE_TEXT: snprintf(text, size, "a UTF-8 text"); break;
     case CBM_TYPE_BOOL: snprintf(text, size, "true or false"); break;
@@ -212,13 +212,14 @@ void cbm_field_expects(const cbm_field_row *row, char *text, size_t size)
 int cbm_field_read(const cbm_field_row *row, const msgpack_object *value, void *to, const char *prefix,
                    cbm_fault *fault)
 {
-    char expects[96], name[64];
+    char expects[96], name[64], shown[CBM_SHOWN_MAX];
 
     if (read_value(row, value, to))
         return 0;
     cbm_field_expects(row, expects, sizeof(expects));
     snprintf(name, sizeof(name), "%s%s", prefix, row->name);
-    return cbm_fault_set(fault, CBM_PROTO_E_INVALID, name, "%s must be %s", name, expects);
+    return cbm_fault_set(fault, CBM_PROTO_E_INVALID, name, "%s must be %s, not %s", name, expects,
+                         cbm_object_shown(value, shown));
 }
 
 static bool row_is(const cbm_field_row *row, const char *name, size_t length)

@@ -1,9 +1,7 @@
 #include "request_fields.h"
 
 #include <assert.h>
-#include <inttypes.h>
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 #define TIME_MS_MAX UINT64_C(2592000000) /* 30 days, as timeout_ms */
@@ -52,28 +50,6 @@ const cbm_field_row cbm_report_rows[CBM_REPORT_FIELDS] = {
     [CBM_REPORT_LATE] = {"late", CBM_TYPE_BOOL, AT(late)},
     [CBM_REPORT_COUNT] = {"count", CBM_TYPE_U64, AT(count), .minimum = 1, .maximum = COUNT_MAX},
 };
-
-static void expects_words(const char *const *words, char *text, size_t size)
-{
-    size_t at = 0;
-
-    for (size_t i = 0; words[i] && at < size; i++)
-        at += (size_t)snprintf(text + at, size - at, "%s%s", i == 0 ? "" : words[i + 1] ? ", " : " or ", words[i]);
-}
-
-void cbm_policy_field_expects(int field, char *text, size_t size)
-{
-    const cbm_core_policy_field *row = &cbm_core_policy_table()[field];
-
-    if (row->kind == CBM_CORE_FIELD_WORD)
-        expects_words(row->words, text, size);
-    else if (row->kind == CBM_CORE_FIELD_UINT)
-        snprintf(text, size, "an integer%sfrom %" PRIu32 " to %" PRIu32,
-                 row->zero_allowed && row->minimum > 0 ? ", 0 or " : " ", row->minimum, row->maximum);
-    else
-        snprintf(text, size, "a number from %.15g to %.15g in steps of %.15g", (double)row->minimum / row->scale,
-                 (double)row->maximum / row->scale, 1.0 / row->scale);
-}
 
 int cbm_policy_timeout_field(void)
 {

@@ -24,9 +24,6 @@ typedef enum cbm_report_field {
 
 extern const cbm_field_row cbm_report_rows[CBM_REPORT_FIELDS];
 
-/* What a policy field must be: "a number from 0.1 to 100". */
-void cbm_policy_field_expects(int field, char *text, size_t size);
-
 /* `timeout` stands for timeout_ms: the milliseconds of so many seconds, or -1 when they are not whole. */
 double cbm_timeout_ms_of(double seconds);
 #define CBM_TIMEOUT_KEY "timeout"

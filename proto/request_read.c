@@ -10,12 +10,14 @@
 #include "request_fields.h"
 #include "sp.h"
 
-static int policy_fault(const char *name, int field, cbm_fault *fault)
+static int policy_fault(int field, const msgpack_object *value, cbm_fault *fault)
 {
-    char expects[96];
+    const char *name = cbm_core_policy_table()[field].name;
+    char expects[96], shown[CBM_SHOWN_MAX];
 
     cbm_policy_field_expects(field, expects, sizeof(expects));
-    return cbm_fault_set(fault, CBM_PROTO_E_INVALID, name, "%s must be %s", name, expects);
+    return cbm_fault_set(fault, CBM_PROTO_E_INVALID, name, "%s must be %s, not %s", name, expects,
+                         cbm_object_shown(value, shown));
 }
 
 /*
@@ -47,23 +49,26 @@ static int read_policy_field(int field, const msgpack_object *value, cbm_core_po
         if (read_steps(value, row->scale, &number))
             error = cbm_core_policy_set_number(policy, field, number);
     }
-    return error ? policy_fault(row->name, field, fault) : 0;
+    return error ? policy_fault(field, value, fault) : 0;
 }
 
 static int read_timeout(const msgpack_object *value, cbm_core_policy_request *policy, cbm_fault *fault)
 {
     int field = cbm_policy_timeout_field();
     double seconds, ms;
+    char shown[CBM_SHOWN_MAX];
 
     if (policy->given & UINT32_C(1) << field)
-        return cbm_fault_set(fault, CBM_PROTO_E_INVALID, CBM_TIMEOUT_KEY, "timeout and timeout_ms are the same field");
+        return cbm_fault_set(fault, CBM_PROTO_E_INVALID, CBM_TIMEOUT_KEY,
+                             "timeout and timeout_ms are the same: give one of them");
     if (!read_steps(value, 1000, &seconds))
-        return cbm_fault_set(fault, CBM_PROTO_E_INVALID, CBM_TIMEOUT_KEY, "timeout must be a number of seconds");
+        return cbm_fault_set(fault, CBM_PROTO_E_INVALID, CBM_TIMEOUT_KEY, "timeout must be a number of seconds, not %s",
+                             cbm_object_shown(value, shown));
     ms = cbm_timeout_ms_of(seconds);
     if (ms < 0 || cbm_core_policy_set_number(policy, field, ms) != 0)
         return cbm_fault_set(fault, CBM_PROTO_E_INVALID, CBM_TIMEOUT_KEY,
-                             "timeout must be a number of seconds from 0.001 to %.15g, in whole milliseconds",
-                             (double)cbm_core_policy_table()[field].maximum / 1000);
+                             "timeout must be a number of seconds from 0.001 to %.15g, in whole milliseconds, not %s",
+                             (double)cbm_core_policy_table()[field].maximum / 1000, cbm_object_shown(value, shown));
     return 0;
 }
 

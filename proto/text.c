@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "error.h"
+#include "expects.h"
 #include "fault.h"
 #include "hex.h"
 #include "request_fields.h"
@@ -204,12 +205,20 @@ static bool parse_number(const text_token *token, text_number *number)
     return count > 0;
 }
 
+static int refuse_value(text_command *command, const text_token *token, const char *field, const char *expects)
+{
+    char shown[CBM_SHOWN_MAX];
+
+    return bad(command, token->start, field, "%s must be %s, not %s", field, expects,
+               cbm_text_shown(token->text, token->length, shown));
+}
+
 static int write_integer(text_command *command, const text_token *token, const char *field)
 {
     text_number number;
 
     if (!parse_number(token, &number) || number.places > 0 || (number.negative && number.digits > INT64_MAX))
-        return bad(command, token->start, field, "%s must be an integer", field);
+        return refuse_value(command, token, field, "an integer");
     if (number.negative)
         msgpack_pack_int64(&command->packer, -(int64_t)number.digits);
     else
@@ -223,7 +232,7 @@ static int write_number(text_command *command, const text_token *token, const ch
     double scale = 1, value;
 
     if (!parse_number(token, &number))
-        return bad(command, token->start, field, "%s must be a number", field);
+        return refuse_value(command, token, field, "a number");
     for (int i = 0; i < number.places; i++)
         scale *= 10;
     /* Both are exact, so the quotient is the double nearest to what was written; and no locale has a say in it. */
@@ -236,13 +245,13 @@ static int write_hex(text_command *command, const text_token *token, const char 
 {
     msgpack_pack_bin(&command->packer, token->length / 2);
     if (token->length % 2 != 0)
-        return bad(command, token->start, field, "%s must be hex, two digits a byte", field);
+        return refuse_value(command, token, field, "hex, two digits a byte");
     for (size_t i = 0; i < token->length; i += 2) {
         int high = cbm_hex_digit(token->text[i]), low = cbm_hex_digit(token->text[i + 1]);
         char byte;
 
         if (high < 0 || low < 0)
-            return bad(command, token->start, field, "%s must be hex, two digits a byte", field);
+            return refuse_value(command, token, field, "hex, two digits a byte");
         byte = (char)(high << 4 | low);
         msgpack_pack_bin_body(&command->packer, &byte, 1);
     }
@@ -256,7 +265,7 @@ static int write_bool(text_command *command, const text_token *token, const char
     else if (token->length == 5 && memcmp(token->text, "false", 5) == 0)
         msgpack_pack_false(&command->packer);
     else
-        return bad(command, token->start, field, "%s must be true or false", field);
+        return refuse_value(command, token, field, "true or false");
     return 0;
 }
 

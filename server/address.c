@@ -29,7 +29,7 @@ static bool set_path(cbm_address *address, const char *path, const char **why)
         return false;
     }
     if (size > CBM_ADDRESS_NAME_MAX) {
-        *why = "the path is longer than the 107 bytes that a Unix socket's may have";
+        *why = "the path of a Unix socket has at most 107 bytes";
         return false;
     }
     memcpy(address->path, path, size + 1);
@@ -57,11 +57,12 @@ static bool set_abstract(cbm_address *address, const char *name, const char **wh
     size_t size = abstract_size(name);
 
     if (size == 0) {
-        *why = "an abstract socket needs a name, in which % stands only before two hexadecimal digits";
+        *why = *name ? "in the name of an abstract socket % stands only before two hexadecimal digits"
+                     : "an abstract socket needs a name";
         return false;
     }
     if (size > CBM_ADDRESS_NAME_MAX || strlen(name) >= CBM_ADDRESS_URL_MAX - sizeof "abstract://") {
-        *why = "the name is longer than the 107 bytes that an abstract socket's may have";
+        *why = "the name of an abstract socket has at most 107 bytes";
         return false;
     }
     address->abstract = true;
@@ -79,7 +80,7 @@ bool cbm_address_parse(cbm_address *address, const char *text, const char **why)
     if ((rest = after_prefix(text, "abstract://")))
         return set_abstract(address, rest, why);
     if (strstr(text, "://") || !strchr(text, '/')) {
-        *why = "it is not of the form ipc:///path, unix:///path or abstract://name";
+        *why = "it is not of the form ipc:///path, unix:///path, /path or abstract://name";
         return false;
     }
     return set_path(address, text, why);

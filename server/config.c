@@ -12,6 +12,7 @@
 #include "config_access.h"
 #include "config_lines.h"
 #include "config_pattern.h"
+#include "expects.h"
 #include "request_fields.h"
 
 #define VALUE_SHOWN 64 /* bytes of what was written, in messages */
@@ -102,10 +103,8 @@ static void end_section(cbm_config_lines *lines, const config_reading *reading)
 
     if (!section || cbm_core_policy_resolve(&section->policy, &policy, &bad_field) == 0 || bad_field < 0)
         return;
-    cbm_config_refuse(lines, line_of(section, bad_field), "%s %s the rest of the section. %s",
-                      cbm_core_policy_table()[bad_field].name,
-                      section->field_lines[bad_field] ? "contradicts" : "is missing beside",
-                      cbm_core_policy_table()[bad_field].help);
+    cbm_config_refuse(lines, line_of(section, bad_field), "%s %s", cbm_core_policy_table()[bad_field].name,
+                      cbm_policy_field_beside(bad_field));
 }
 
 /* ---- Headings --------------------------------------------------------------------------------------------------------- */
@@ -344,9 +343,8 @@ static void check_with_defaults(cbm_config_lines *lines, const cbm_config *confi
 
         merge(&merged, &section->policy);
         if (cbm_core_policy_resolve(&merged, &policy, &bad_field) != 0 && bad_field >= 0)
-            cbm_config_refuse(lines, line_of(section, bad_field),
-                              "together with [defaults], %s contradicts the rest. %s",
-                              cbm_core_policy_table()[bad_field].name, cbm_core_policy_table()[bad_field].help);
+            cbm_config_refuse(lines, line_of(section, bad_field), "together with [defaults], %s %s",
+                              cbm_core_policy_table()[bad_field].name, cbm_policy_field_beside(bad_field));
     }
 }
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cbm_core.h"
+#include "expects.h"
 
 /* The end of a bracket, behind its ], as the matching of patterns sees it; NULL: it is not closed. */
 static const char *bracket_end(const char *at)
@@ -66,7 +67,7 @@ bool cbm_config_pattern_init(cbm_config_pattern *pattern, const char *text, cons
         memcpy(copy, text, strlen(text) + 1);
         pattern->prefix = strcspn(text, "*?[\\");
     } else if (!cbm_core_name_valid(copy, strlen(copy))) {
-        *why = "a name is 1 to 128 bytes of UTF-8 without control characters";
+        *why = "a name must be " CBM_NAME_EXPECTS;
         goto refused;
     }
     return true;

@@ -8,6 +8,7 @@
 #include "codec.h"
 #include "engine_store.h"
 #include "error.h"
+#include "expects.h"
 #include "log.h"
 #include "text.h"
 
@@ -42,22 +43,6 @@ static void set_field(cbm_reply *reply, const char *field)
     snprintf(reply->field, sizeof reply->field, "%s", field);
 }
 
-/* bad_field: a row of the table of policy fields, -1: none of them is to blame, so it is the name. */
-static void fail_policy(cbm_reply *reply, int error, int bad_field)
-{
-    const char *field = bad_field < 0 ? "name" : cbm_core_policy_table()[bad_field].name;
-    char message[128];
-
-    if (error != CBM_PROTO_E_INVALID) {
-        fail(reply, error);
-        return;
-    }
-    snprintf(message, sizeof message,
-             bad_field < 0 ? "%s is not valid" : "%s contradicts the rest of the policy or the config file", field);
-    cbm_reply_fail(reply, error, message);
-    set_field(reply, field);
-}
-
 static int contradicting_field(const cbm_core_policy_request *request)
 {
     cbm_core_policy policy;
@@ -65,6 +50,24 @@ static int contradicting_field(const cbm_core_policy_request *request)
 
     (void)cbm_core_policy_resolve(request, &policy, &bad_field);
     return bad_field;
+}
+
+/* bad_field: a row of the table of policy fields, -1: none of them is to blame, so it is the name. */
+static void fail_policy(cbm_reply *reply, int error, const cbm_core_policy_request *request, int bad_field)
+{
+    const char *field = bad_field < 0 ? "name" : cbm_core_policy_table()[bad_field].name;
+    bool by_itself = contradicting_field(request) >= 0;
+    char message[192];
+
+    if (error != CBM_PROTO_E_INVALID) {
+        fail(reply, error);
+        return;
+    }
+    snprintf(message, sizeof message, "%s %s%s", field,
+             bad_field < 0 ? "must be " CBM_NAME_EXPECTS : cbm_policy_field_beside(bad_field),
+             bad_field < 0 || by_itself ? "" : " (together with the policy in force)");
+    cbm_reply_fail(reply, error, message);
+    set_field(reply, field);
 }
 
 static void finish_status(cbm_reply *reply, int error)
@@ -87,7 +90,7 @@ static void handle_get(cbm_engine *engine, cbm_caller *caller, const cbm_request
     int error = cbm_engine_get(engine, caller, request->name, &request->policy, claims ? &claim : NULL, &result);
 
     if (error) {
-        fail_policy(reply, error, result.bad_field);
+        fail_policy(reply, error, &request->policy, result.bad_field);
         return;
     }
     reply->data.get = (cbm_get_reply){
@@ -108,7 +111,7 @@ static void handle_call_begin(cbm_engine *engine, cbm_caller *caller, const cbm_
     cbm_begin_reply *begin = &reply->data.begin;
 
     if (error == CBM_PROTO_E_INVALID) {
-        fail_policy(reply, error, contradicting_field(&request->policy));
+        fail_policy(reply, error, &request->policy, contradicting_field(&request->policy));
         return;
     }
     if (error) {
@@ -242,12 +245,19 @@ static void handle_configure(cbm_engine *engine, cbm_caller *caller, const cbm_r
     int error = cbm_engine_configure(engine, caller, request->name, &request->policy, &bad_field, &reply->data.status);
 
     if (error)
-        fail_policy(reply, error, bad_field);
+        fail_policy(reply, error, &request->policy, bad_field);
 }
 
 static void handle_remove(cbm_engine *engine, cbm_caller *caller, const cbm_request *request, cbm_reply *reply)
 {
-    finish_status(reply, cbm_engine_remove(engine, caller, request->pattern, &reply->data.removed));
+    int error = cbm_engine_remove(engine, caller, request->pattern, &reply->data.removed);
+
+    if (error == CBM_PROTO_E_INVALID) {
+        cbm_reply_fail(reply, error, "pattern must be " CBM_NAME_EXPECTS);
+        set_field(reply, "pattern");
+    } else {
+        finish_status(reply, error);
+    }
 }
 
 static void control(cbm_engine *engine, cbm_caller *caller, const cbm_request *request, cbm_core_control what,

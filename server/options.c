@@ -142,7 +142,7 @@ static bool set_listen(cbm_options *options, const char *name, const char *value
         return false;
     }
     if (!cbm_address_parse(&address, value, &why)) {
-        snprintf(message, size, "%s cannot take '%s': %s", name, value, why);
+        snprintf(message, size, "%s: '%s' is not an address: %s", name, value, why);
         return false;
     }
     options->address = address;

@@ -121,16 +121,17 @@ Test(cbmctl_policy, the_last_of_two_equal_fields_counts)
 Test(cbmctl_policy, what_is_refused_is_named_with_its_range)
 {
     policy_options policy = {0};
-    cr_assert(strstr(refusal(&policy, "failure_threshold=0"), "1 to 1,000,000") != NULL);
-    cr_assert(strstr(refusal(&policy, "rule=sometimes"), "consecutive, failures, count_window, time_window") != NULL);
-    cr_assert(strstr(refusal(&policy, "failure_rate=33.33"), "0.1 to 100") != NULL);
+    cr_assert(strstr(refusal(&policy, "failure_threshold=0"), "must be an integer from 1 to 1000000, not '0'") != NULL);
+    cr_assert(strstr(refusal(&policy, "rule=sometimes"), "consecutive, failures, count_window or time_window") != NULL);
+    cr_assert(strstr(refusal(&policy, "failure_rate=33.33"), "0.1 to 100 in steps of 0.1") != NULL);
     cr_assert(strstr(refusal(&policy, "backoff_multiplier=0.5"), "1 to 10") != NULL);
-    cr_assert(strstr(refusal(&policy, "failure_treshold=3"), "no policy field `failure_treshold'") != NULL);
+    cr_assert(strstr(refusal(&policy, "failure_treshold=3"), "no policy field 'failure_treshold'") != NULL);
     refusal(&policy, "failure_threshold=");
     refusal(&policy, "failure_threshold=3 ");
     refusal(&policy, "failure_threshold=-3");
     refusal(&policy, "failure_threshold");
     refusal(&policy, "=3");
+    cr_assert(strstr(refusal(&policy, "timeout=0"), "timeout must be") != NULL, "it is named as it was given");
     refusal(&policy, "");
 }
 

@@ -303,10 +303,12 @@ Test(server_config, values_out_of_range_are_refused_with_the_range)
 
 Test(server_config, contradictions_are_refused_where_they_stand)
 {
-    refused("[defaults]\nrule = failures\n", 1, "window_s is missing");
-    refused("\n[breaker \"a\"]\nrule = failures\nfailure_threshold = 10001\nwindow_s = 60\n", 4, "failure_threshold");
-    refused("[breaker \"a\"]\ntimeout_max_ms = 5\ntimeout_ms = 6\n[breaker \"b\"]\n", 2, "timeout_max_ms");
-    refused("[breaker \"a\"]\nwindow_s = 3601\n", 2, "window_s");
+    refused("[defaults]\nrule = failures\n", 1, "window_s must be given with the rule failures");
+    refused("\n[breaker \"a\"]\nrule = failures\nfailure_threshold = 10001\nwindow_s = 60\n", 4,
+            "failure_threshold must be at most 10000");
+    refused("[breaker \"a\"]\ntimeout_max_ms = 5\ntimeout_ms = 6\n[breaker \"b\"]\n", 2,
+            "timeout_max_ms must not be less than timeout_ms");
+    refused("[breaker \"a\"]\nwindow_s = 3601\n", 2, "be at most 3600 with the others");
 }
 
 Test(server_config, contradictions_between_a_section_and_the_defaults_are_refused)

@@ -17,7 +17,7 @@ int broker_open(const cli_options *options, cbm_when_away when_away, cbm_client 
     open.timeout_ms = options->deadline_ms;
     open.call_timeout_ms = options->deadline_ms;
     int error = cbm_open(client, options->address, &open);
-    if (error == CBM_E_DENIED) {
+    if (error == CBM_E_DENIED || error == CBM_E_ADDRESS) {
         say("%s", cbm_last_message()); /* it has the address */
     } else if (error != 0) {
         const char *address = options->address != NULL ? options->address : getenv("CBM_ADDRESS");

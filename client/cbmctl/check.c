@@ -92,6 +92,7 @@ int command_check(const cli_command *command, cli_options *options, int argc, ch
         .own = &check,
         .minimum = 1,
         .maximum = 1,
+        .named = true,
         .more = "An unknown breaker passes. Without a broker a call passes, with a warning. For systemd: "
                 "ExecCondition=cbmctl check NAME",
     };

@@ -5,6 +5,8 @@
 
 enum { KEY_REASON = 0x2000, KEY_FOR };
 
+#define FOR_MAX_MS UINT64_C(2592000000) /* the wire's for_ms */
+
 typedef struct control_options {
     const char *reason;
     uint64_t for_ms;
@@ -30,7 +32,7 @@ static error_t parse(int key, char *value, struct argp_state *state, void *own)
     control_options *control = own;
     switch (key) {
     case KEY_REASON: control->reason = value; return 0;
-    case KEY_FOR: control->for_ms = option_duration(state, "--for", value, UINT32_MAX - 1); return 0;
+    case KEY_FOR: control->for_ms = option_duration(state, "--for", value, FOR_MAX_MS); return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
 }
@@ -39,7 +41,8 @@ static int set(const cli_command *command, cli_options *options, int argc, char 
                const struct argp_option *argp_options)
 {
     control_options control = {0};
-    cli_spec spec = {.options = argp_options, .parse = parse, .own = &control, .minimum = 1, .maximum = 1};
+    cli_spec spec = {
+        .options = argp_options, .parse = parse, .own = &control, .minimum = 1, .maximum = 1, .named = true};
     cli_arguments arguments;
     arguments_parse(command, &spec, options, argc, argv, &arguments);
 

@@ -33,7 +33,7 @@ static void show(const json_t *data, const cli_options *options)
 int command_get(const cli_command *command, cli_options *options, int argc, char **argv)
 {
     policy_options policy = {0};
-    cli_spec spec = {.minimum = 1, .maximum = 1, .policy = &policy};
+    cli_spec spec = {.minimum = 1, .maximum = 1, .named = true, .policy = &policy};
     cli_arguments arguments;
     arguments_parse(command, &spec, options, argc, argv, &arguments);
 

@@ -27,7 +27,8 @@ static const cli_command commands[] = {
     {"reload", command_reload, "", "Have the broker read its config file again"},
     {"ping", command_ping, "", "Ask whether the broker is there"},
     {"info", command_info, "", "Show the broker's version, process, limits and addresses"},
-    {"simulate", command_simulate, "FILE|- [FIELD=VALUE...]", "Replay a trace of calls: what a breaker would have done"},
+    {"simulate", command_simulate, "FILE|- [FIELD=VALUE...]",
+     "Replay a trace of calls: what a breaker would have done"},
     {"command", command_text_line, "TEXT...", "Send a text command and print the reply as JSON"},
 };
 
@@ -56,7 +57,7 @@ static error_t parse(int key, char *value, struct argp_state *state)
     case ARGP_KEY_ARG:
         program->command = command_find(value);
         if (program->command == NULL)
-            argp_error(state, "there is no command `%s'", value);
+            argp_error(state, "there is no command '%s'", value);
         program->argc = state->argc - (state->next - 1);
         program->argv = &state->argv[state->next - 1];
         state->next = state->argc;

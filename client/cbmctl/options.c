@@ -6,6 +6,8 @@
 
 #include "duration.h"
 #include "exit_codes.h"
+#include "expects.h"
+#include "say.h"
 
 enum { KEY_CORRELATION_ID = 0x1000, KEY_DEADLINE, KEY_COLOR, KEY_USAGE };
 
@@ -43,7 +45,7 @@ uint64_t option_duration(struct argp_state *state, const char *option, const cha
     if (duration_parse(text, maximum_ms, &ms))
         return ms;
     duration_format((int64_t)maximum_ms, most);
-    argp_error(state, "%s: `%s' is not a duration (" DURATION_FORMS ") of at most %s", option, text, most);
+    argp_error(state, "%s takes a duration (" DURATION_FORMS ") of at most %s, not '%s'", option, most, text);
     return 0;
 }
 
@@ -54,7 +56,7 @@ static color_choice parse_color(struct argp_state *state, const char *text)
     if (strcmp(text, "always") == 0)
         return COLOR_ALWAYS;
     if (strcmp(text, "never") != 0)
-        argp_error(state, "--color: `%s' is none of auto, always, never", text);
+        argp_error(state, "--color takes auto, always or never, not '%s'", text);
     return COLOR_NEVER;
 }
 
@@ -69,7 +71,7 @@ static error_t parse_common(int key, char *value, struct argp_state *state)
     case KEY_DEADLINE:
         options->deadline_ms = (uint32_t)option_duration(state, "--deadline", value, 3600 * 1000);
         if (options->deadline_ms == 0)
-            argp_error(state, "--deadline must be more than 0");
+            argp_error(state, "--deadline takes more than 0");
         return 0;
     case 'h': argp_state_help(state, stdout, ARGP_HELP_STD_HELP); return 0;
     case KEY_USAGE: argp_state_help(state, stdout, ARGP_HELP_USAGE | ARGP_HELP_EXIT_OK); return 0;
@@ -125,7 +127,7 @@ static void take_word(const parse_context *context, struct argp_state *state, ch
         return;
     }
     if (arguments->count >= context->spec->maximum)
-        argp_error(state, "too many arguments, from `%s' on", word);
+        argp_error(state, "too many arguments, from '%s' on", word);
     if (arguments->count == 0)
         arguments->words = &state->argv[state->next - 1];
     arguments->count++;
@@ -179,6 +181,16 @@ static char *command_doc(const cli_command *command, const cli_spec *spec)
     return fclose(out) == 0 ? text : NULL;
 }
 
+/* Here, so that it is said in the same way by each command, and asked of no broker. */
+static void check_name(const cli_command *command, const char *name)
+{
+    char shown[CBM_SHOWN_MAX];
+    if (cbm_core_name_valid(name, strlen(name)))
+        return;
+    say("%s: name must be " CBM_NAME_EXPECTS ", not %s", command->name, cbm_text_shown(name, strlen(name), shown));
+    exit(CBMCTL_USAGE);
+}
+
 void arguments_parse(const cli_command *command, const cli_spec *spec, cli_options *options, int argc, char **argv,
                      cli_arguments *arguments)
 {
@@ -205,6 +217,8 @@ void arguments_parse(const cli_command *command, const cli_spec *spec, cli_optio
     if (argp_parse(&argp, argc, argv, flags, NULL, &context) != 0)
         out_of_memory(); /* what is wrong with the words themselves has ended the program */
     argv[0] = (char *)(uintptr_t)command->name;
+    if (spec->named)
+        check_name(command, arguments->words[0]);
     if (spec->policy != NULL)
         policy_options_deinit(spec->policy);
     free(name);

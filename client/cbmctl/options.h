@@ -34,6 +34,7 @@ typedef struct cli_spec {
     void *own;
     const char *more;       /* text that follows the options in --help; NULL: none */
     int minimum, maximum;   /* number of words */
+    bool named;             /* the first of them is the name of a breaker */
     policy_options *policy; /* NULL: takes no policy fields. Words after the first are field=value then */
     bool takes_command;     /* what follows the name and the field=value words is a command with its own options */
 } cli_spec;

@@ -8,6 +8,7 @@
 
 #include "duration.h"
 #include "exit_codes.h"
+#include "expects.h"
 #include "policy_member.h"
 #include "wrap.h"
 
@@ -87,14 +88,14 @@ static bool set_field(policy_options *policy, int field, const char *value, cons
 {
     const cbm_core_policy_field *row = &cbm_core_policy_table()[field];
     if (strcmp(row->name, "timeout_ms") == 0 && policy->alias_given) {
-        *why = because("timeout and timeout_ms are the same, give one of them");
+        *why = because("timeout and timeout_ms are the same: give one of them");
         return false;
     }
     if (cbm_core_policy_parse(&policy->request, field, value, strlen(value)) == 0)
         return true;
-    char range[160];
-    policy_range_text(row, range, sizeof(range));
-    *why = because("%s: `%.40s' is not one of its values: %s", row->name, value, range);
+    char expects[160], shown[CBM_SHOWN_MAX];
+    cbm_policy_field_expects(field, expects, sizeof(expects));
+    *why = because("%s must be %s, not %s", row->name, expects, cbm_text_shown(value, strlen(value), shown));
     return false;
 }
 
@@ -106,11 +107,13 @@ static bool set_timeout_alias(policy_options *policy, const char *value, const c
     uint64_t ms;
     char text[POLICY_TEXT_MAX];
     if ((policy->request.given & (UINT32_C(1) << field)) != 0 && !policy->alias_given) {
-        *why = because("timeout and timeout_ms are the same, give one of them");
+        *why = because("timeout and timeout_ms are the same: give one of them");
         return false;
     }
-    if (!duration_parse(value, row->maximum, &ms)) {
-        *why = because("timeout: `%.40s' is not a duration (" DURATION_FORMS ") of 1ms to 30d", value);
+    if (!duration_parse(value, row->maximum, &ms) || ms == 0) {
+        char shown[CBM_SHOWN_MAX];
+        *why = because("timeout must be a duration (" DURATION_FORMS ") from 1ms to 30d, not %s",
+                       cbm_text_shown(value, strlen(value), shown));
         return false;
     }
     policy->alias_given = false;
@@ -130,8 +133,9 @@ bool policy_word(const char *word)
 bool policy_options_word(policy_options *policy, const char *word, const char **why)
 {
     const char *equals = strchr(word, '=');
-    if (equals == NULL) {
-        *why = because("`%.80s' is not field=value", word);
+    if (equals == NULL || equals == word) {
+        char shown[CBM_SHOWN_MAX];
+        *why = because("%s is not field=value", cbm_text_shown(word, strlen(word), shown));
         return false;
     }
     char name[64];
@@ -150,7 +154,7 @@ bool policy_options_word(policy_options *policy, const char *word, const char **
     }
     int field = cbm_core_policy_find(name, length);
     if (field < 0) {
-        *why = because("there is no policy field `%s'", name);
+        *why = because("there is no policy field '%s'", name);
         return false;
     }
     return set_field(policy, field, equals + 1, why);

@@ -5,6 +5,7 @@
 #include "commands.h"
 #include "duration.h"
 #include "exit_codes.h"
+#include "expects.h"
 #include "say.h"
 
 enum { KEY_OPEN_FOR = 0x2000, KEY_DURATION, KEY_ERROR_TEXT };
@@ -41,8 +42,8 @@ static uint64_t parse_duration_ms(struct argp_state *state, const char *value)
     int length = snprintf(with_unit, sizeof(with_unit), "%s%s", value, plain ? "ms" : "");
     if (length < 0 || (size_t)length >= sizeof(with_unit) || !duration_parse(with_unit, CALL_DURATION_MAX_MS, &ms))
         argp_error(state,
-                   "--duration-ms: `%s' is not a duration (a plain number is milliseconds; 500ms, 30s, 5m, 2h, 1d) of "
-                   "at most a day",
+                   "--duration-ms takes a duration (500ms, 30s, 5m, 2h, 1d; a plain number is milliseconds) of at most "
+                   "1 d, not '%s'",
                    value);
     return ms;
 }
@@ -51,7 +52,11 @@ static error_t parse(int key, char *value, struct argp_state *state, void *own)
 {
     report_options *report = own;
     switch (key) {
-    case KEY_OPEN_FOR: report->open_for_ms = option_duration(state, "--open-for", value, OPEN_FOR_MAX_MS); return 0;
+    case KEY_OPEN_FOR:
+        report->open_for_ms = option_duration(state, "--open-for", value, OPEN_FOR_MAX_MS);
+        if (report->open_for_ms == 0)
+            argp_error(state, "--open-for takes more than 0");
+        return 0;
     case KEY_DURATION:
         report->duration_ms = parse_duration_ms(state, value);
         report->has_duration = true;
@@ -79,6 +84,7 @@ int command_report(const cli_command *command, cli_options *options, int argc, c
         .own = &report,
         .minimum = 2,
         .maximum = 2,
+        .named = true,
         .more = "OUTCOME is success, failure, timeout or ignored. It counts while the circuit is closed and is "
                 "statistics only "
                 "otherwise; --open-for opens and lengthens in any case.",
@@ -86,7 +92,9 @@ int command_report(const cli_command *command, cli_options *options, int argc, c
     cli_arguments arguments;
     arguments_parse(command, &spec, options, argc, argv, &arguments);
     if (!is_outcome(arguments.words[1])) {
-        say("report: `%s' is none of success, failure, timeout, ignored", arguments.words[1]);
+        char shown[CBM_SHOWN_MAX];
+        say("report: outcome must be success, failure, timeout or ignored, not %s",
+            cbm_text_shown(arguments.words[1], strlen(arguments.words[1]), shown));
         return CBMCTL_USAGE;
     }
 

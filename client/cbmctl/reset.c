@@ -4,7 +4,7 @@
 
 int command_reset(const cli_command *command, cli_options *options, int argc, char **argv)
 {
-    cli_spec spec = {.minimum = 1, .maximum = 1, .more = "Statistics stay; a manual control is lifted."};
+    cli_spec spec = {.minimum = 1, .maximum = 1, .named = true, .more = "Statistics stay; a manual control is lifted."};
     cli_arguments arguments;
     arguments_parse(command, &spec, options, argc, argv, &arguments);
 

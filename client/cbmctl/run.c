@@ -55,7 +55,7 @@ static const struct argp_option run_argp_options[] = {
 static void add_statuses(status_list *list, const char *text, struct argp_state *state, const char *option)
 {
     if (!status_list_add(list, text))
-        argp_error(state, "%s: `%s' is not a list of exit statuses from 0 to 255, such as 1,22,64-78", option, text);
+        argp_error(state, "%s takes a list of exit statuses from 0 to 255, such as 1,22,64-78, not '%s'", option, text);
 }
 
 static error_t parse(int key, char *value, struct argp_state *state, void *own)
@@ -233,6 +233,7 @@ int command_run(const cli_command *command, cli_options *options, int argc, char
         .own = &run,
         .minimum = 1,
         .maximum = 1,
+        .named = true,
         .policy = &run.policy,
         .takes_command = true,
         .more = "Exits with the command's status. A command that could not be executed, or was ended by a signal that "

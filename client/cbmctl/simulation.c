@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "expects.h"
 #include "trace_policy.h"
 
 #define BREAKER "breaker"
@@ -66,7 +67,7 @@ static bool read_op(const trace_member *member, trace_step *step, char why[TRACE
             return true;
         }
     }
-    invalid(why, "op: there is no step `%.*s'", (int)(member->text_length < 40 ? member->text_length : 40),
+    invalid(why, "op: there is no step '%.*s'", (int)(member->text_length < 40 ? member->text_length : 40),
             member->text);
     return false;
 }
@@ -183,8 +184,7 @@ static simulation_result begin_trace(simulation *s, const trace_line *line, char
         return SIMULATION_INVALID;
     trace_policy_override(&request, s->instead);
     if (cbm_core_policy_resolve(&request, &policy, &bad_field) != 0)
-        return invalid(why, "%s: contradicts the rest of the policy, or is needed by it",
-                       cbm_core_policy_table()[bad_field].name);
+        return invalid(why, "%s %s", cbm_core_policy_table()[bad_field].name, cbm_policy_field_beside(bad_field));
     simulation_end(s);
     const cbm_core_options options = {.max_breakers = 1, .no_rate_limit = true};
     s->now_ns = 0;

@@ -4,6 +4,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "expects.h"
+
 /* What traces of other libraries call it. */
 static const struct {
     const char *name, *field;
@@ -38,14 +40,14 @@ static bool is_given(const cbm_core_policy_request *request, int field)
     return (request->given & (UINT32_C(1) << field)) != 0;
 }
 
-static void value_text(const trace_member *member, char *text, size_t size)
+static void value_text(const trace_member *member, char text[CBM_SHOWN_MAX])
 {
     if (member->kind == TRACE_TEXT)
-        snprintf(text, size, "\"%.*s\"", (int)(member->text_length < 40 ? member->text_length : 40), member->text);
+        cbm_text_shown(member->text, member->text_length, text);
     else if (member->kind == TRACE_OTHER)
-        snprintf(text, size, "what stands there");
+        snprintf(text, CBM_SHOWN_MAX, "what stands there");
     else
-        snprintf(text, size, "%.15g", member->number);
+        snprintf(text, CBM_SHOWN_MAX, "%.15g", member->number);
 }
 
 static bool is_number(const trace_member *member)
@@ -71,12 +73,12 @@ static int set_value(cbm_core_policy_request *request, int field, const trace_me
 
 static bool read_member(cbm_core_policy_request *request, const trace_member *member, char why[TRACE_WHY_MAX])
 {
-    char name[64], value[64], range[160];
+    char name[64], value[CBM_SHOWN_MAX], expects[160];
     snprintf(name, sizeof(name), "%.*s", (int)(member->key_length < 60 ? member->key_length : 60), member->key);
     bool seconds = strcmp(name, "timeout") == 0;
     int field = field_of(seconds ? "timeout_ms" : own_name(name));
     if (field < 0) {
-        snprintf(why, TRACE_WHY_MAX, "no \"op\", so a config: there is no policy field `%s'", name);
+        snprintf(why, TRACE_WHY_MAX, "no \"op\", so a config: there is no policy field '%s'", name);
         return false;
     }
     const cbm_core_policy_field *row = &cbm_core_policy_table()[field];
@@ -86,12 +88,13 @@ static bool read_member(cbm_core_policy_request *request, const trace_member *me
     }
     if ((seconds ? set_seconds : set_value)(request, field, member) == 0)
         return true;
-    value_text(member, value, sizeof(value));
+    value_text(member, value);
     if (seconds)
-        snprintf(range, sizeof(range), "0.001 to %" PRIu32 " seconds, in whole milliseconds", row->maximum / 1000);
+        snprintf(expects, sizeof(expects), "a number of seconds from 0.001 to %" PRIu32 ", in whole milliseconds",
+                 row->maximum / 1000);
     else
-        policy_range_text(row, range, sizeof(range));
-    snprintf(why, TRACE_WHY_MAX, "%s: %s is not one of its values: %s", name, value, range);
+        cbm_policy_field_expects(field, expects, sizeof(expects));
+    snprintf(why, TRACE_WHY_MAX, "%s must be %s, not %s", name, expects, value);
     return false;
 }
 
