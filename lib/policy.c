@@ -51,7 +51,8 @@ static const cbm_core_policy_field table[CBM_CORE_POLICY_FIELDS] = {
     {"window_s", CBM_CORE_FIELD_UINT, 1, 1, 604800, false, 60, "60", NULL,
      "Seconds that a time_window (at most 3600) or the rule failures (which requires it) looks back."},
     {"minimum_calls", CBM_CORE_FIELD_UINT, 1, 1, 1000000, false, 100, "100", NULL,
-     "Outcomes that a window must hold before its rates count; in a count_window at most window_size."},
+     "Outcomes that a window must hold before its rates count; in a count_window more than window_size count as "
+     "window_size, and are shown so."},
     {"failure_rate", CBM_CORE_FIELD_NUMBER, 10, 1, 1000, false, 500, "50", NULL,
      "Percentage of failures in the window that opens the breaker, in tenths."},
     {"slow_call_rate", CBM_CORE_FIELD_NUMBER, 10, 1, 1000, false, 1000, "100", NULL,

@@ -90,6 +90,20 @@ Test(get, tells_a_difference_once)
     cr_assert_eq(count_events(CBM_CORE_EVENT_DIFFERS), 2);
 }
 
+/* What is in force is told; it is what a breaker gets that is created with this policy, so nothing differs. */
+Test(get, tells_that_more_calls_than_the_window_holds_count_as_the_window)
+{
+    given("");
+    const char *asked = "rule=count_window window_size=20 minimum_calls=50";
+    cbm_core_get_result result = get("w", asked);
+    cr_assert_eq(result.status.policy.minimum_calls, 20);
+    cr_assert_eq(result.differing, 0);
+    cr_assert_eq(get("w", asked).differing, 0);
+    cr_assert_eq(get("w", "rule=count_window window_size=30 minimum_calls=50").differing,
+                 bit("window_size") | bit("minimum_calls"));
+    cr_assert_eq(get("w", "rule=count_window window_size=30 minimum_calls=20").differing, bit("window_size"));
+}
+
 Test(get, with_a_higher_version_replaces_the_policy_and_keeps_state_and_counts)
 {
     given("failure_threshold=5 policy_version=1");

@@ -23,11 +23,26 @@ static void show_differences(const json_t *data, const char *name)
     }
 }
 
+static const cbm_core_policy_request *asked;
+
+/* No difference to the broker, but perhaps to whoever has set it. */
+static void show_what_counts(const json_t *data, const char *name)
+{
+    const json_t *in_force = json_object_get(data, "policy");
+    json_int_t minimum = json_integer_value(json_object_get(in_force, "minimum_calls"));
+    int field = cbm_core_policy_find("minimum_calls", strlen("minimum_calls"));
+    if ((asked->given >> field & 1) != 0 && json_is_true(json_object_get(data, "created")) &&
+        minimum < asked->values.minimum_calls)
+        say("%s: minimum_calls counts as %lld, window_size: a count_window never holds more outcomes", name,
+            (long long)minimum);
+}
+
 static void show(const json_t *data, const cli_options *options)
 {
     const char *name = json_string_value(json_object_get(data, "name"));
     output_dictionary(data, options);
     show_differences(data, name != NULL ? name : "?");
+    show_what_counts(data, name != NULL ? name : "?");
 }
 
 int command_get(const cli_command *command, cli_options *options, int argc, char **argv)
@@ -37,6 +52,7 @@ int command_get(const cli_command *command, cli_options *options, int argc, char
     cli_arguments arguments;
     arguments_parse(command, &spec, options, argc, argv, &arguments);
 
+    asked = &policy.request;
     command_text text;
     broker_command(options, &text, "get");
     command_text_string(&text, "name", arguments.words[0]);

@@ -239,7 +239,8 @@ CBM_CORE_API cbm_core_manager *cbm_core_singleton(void);
 typedef struct cbm_core_get_result {
     bool created;
     cbm_core_policy_source policy_source;
-    uint32_t differing; /* bits of the fields that were asked for and are not in force */
+    uint32_t differing; /* bits of the fields that were asked for and are not in force, neither as given nor as
+                           cbm_core_policy_resolve makes them (minimum_calls: at most window_size) */
     int bad_field;      /* with CBM_CORE_E_INVALID: the row to blame, -1: the name */
     cbm_core_status status;
 } cbm_core_get_result;

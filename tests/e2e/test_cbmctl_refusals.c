@@ -51,6 +51,20 @@ Test(cbmctl_refusals, cbmctl_and_the_broker_say_the_same_of_a_value)
     broker_free(b);
 }
 
+Test(cbmctl_refusals, a_minimum_that_the_window_never_holds_is_told_as_what_it_counts_as)
+{
+    broker *b = broker_start_unlimited();
+    program_result result;
+    cbmctl_run(&result, b->address, ARGS("get", "a", "rule=count_window", "window_size=20", "minimum_calls=50"));
+    cr_assert_eq(result.status, 0);
+    cr_assert_not_null(strstr(result.err, "a: minimum_calls counts as 20"), "%s", result.err);
+    program_result_deinit(&result);
+    cbmctl_run(&result, b->address, ARGS("get", "b", "rule=count_window", "window_size=20", "minimum_calls=20"));
+    cr_assert_str_eq(result.err, "");
+    program_result_deinit(&result);
+    broker_free(b);
+}
+
 Test(cbmctl_refusals, an_address_that_is_none_is_told_once_with_what_is_allowed)
 {
     static const char *const cases[][2] = {
