@@ -4,6 +4,7 @@
  * Two things hold a peer back. Requests a second, of its connection and of its user. And heavy rounds (many requests at once,
  * or large replies) have their turns one after the other, whatever the number of peers: so whoever asks for little finds at
  * most one of them in its way. While somebody does, they leave most of the time free; alone, they have all of it.
+ * (For many connections that ask for little each, see turns.h.)
  *
  * Pure: the caller brings the clock, and calls for one peer at a time.
  */

@@ -9,6 +9,7 @@
 #include "log.h"
 #include "peer_input.h"
 #include "sp.h"
+#include "turns.h"
 
 #define ROUND_FRAMES 32                  /* requests of one peer before others have their turn */
 #define ROUND_OUTPUT ((size_t)64 * 1024) /* bytes of replies, likewise */
@@ -19,6 +20,7 @@ typedef enum peer_waits_for {
     WAITS_FOR_BYTES,
     WAITS_FOR_ROOM, /* back-pressure: nothing more is read before the peer took its replies */
     WAITS_FOR_TURN,
+    WAITS_TO_READ,   /* for its turn as well */
     WAITS_FOR_STORE, /* its reply tells of something that is being stored */
     WAITS_FOR_PACE,  /* it asked for much, and is not read for a while */
 } peer_waits_for;
@@ -36,6 +38,7 @@ typedef struct cbm_peer {
     uint16_t protocol; /* 0: has not greeted */
     bool counted;      /* among its user's connections */
     cbm_pace_peer pace;
+    cbm_turn turn;
     uint32_t rest_ms; /* that it is to rest before it is read again */
 
     uint8_t *rest; /* of replies, while it waits for room, or for the store */
@@ -49,7 +52,6 @@ typedef struct cbm_peer {
     cbm_peer_input input;
 } cbm_peer;
 
-static void work(cbm_peer *peer);
 static void drop_rest(cbm_peer *peer);
 
 /* ---- Life ------------------------------------------------------------------------------------------------------- */
@@ -83,17 +85,12 @@ static void end(cbm_peer *peer, const char *reason)
     nng_aio_free(peer->send_now);
     nng_aio_reap(peer->aio);
     drop_rest(peer);
+    cbm_turns_leave(&peer->turn);
     cbm_peer_input_deinit(&peer->input);
     if (peer->counted)
         cbm_quota_discharge(peer->quota, peer->caller.uid, CBM_QUOTA_CONNECTIONS, 1);
     free(peer);
     cbm_registry_release(registry);
-}
-
-/* Memory beyond what each connection has for itself. */
-static bool take_bytes(const cbm_peer *peer, size_t size)
-{
-    return cbm_quota_charge(peer->quota, peer->caller.uid, CBM_QUOTA_BYTES, size);
 }
 
 static void give_bytes(const cbm_peer *peer, size_t size)
@@ -150,7 +147,7 @@ static bool keep_rest(cbm_peer *peer, const cbm_buffer *out, size_t sent)
 {
     size_t size = out->size - sent;
 
-    if (!take_bytes(peer, size))
+    if (!cbm_quota_charge(peer->quota, peer->caller.uid, CBM_QUOTA_BYTES, size))
         return false;
     peer->rest = malloc(size);
     if (!peer->rest) {
@@ -208,6 +205,8 @@ static peer_step greet(cbm_peer *peer, cbm_scratch *scratch)
     peer->counted = cbm_quota_charge(peer->quota, peer->caller.uid, CBM_QUOTA_CONNECTIONS, 1);
     if (!peer->counted)
         return STEP_TOO_MANY;
+    if (!cbm_turns_join(&peer->registry->turns, &peer->turn, peer->caller.uid, peer->aio))
+        return STEP_NO_MEMORY;
     peer->protocol = protocol;
     cbm_sp_greeting_write(greeting, protocol == CBM_SP_REQ ? CBM_SP_REP : CBM_SP_PUB);
     cbm_peer_input_consume(&peer->input, CBM_SP_GREETING_SIZE);
@@ -319,6 +318,13 @@ static void rest(cbm_peer *peer)
     nng_sleep_aio(rest_ms, peer->aio);
 }
 
+static void read_on(cbm_peer *peer)
+{
+    peer->waits_for = WAITS_TO_READ;
+    if (peer->protocol != CBM_SP_REQ || cbm_turns_take_to_read(&peer->turn))
+        receive(peer);
+}
+
 static void go_on(cbm_peer *peer, peer_step step)
 {
     if (step != STEP_RECEIVE && step != STEP_YIELD)
@@ -326,7 +332,7 @@ static void go_on(cbm_peer *peer, peer_step step)
     else if (peer->rest_ms)
         rest(peer);
     else if (step == STEP_RECEIVE)
-        receive(peer);
+        read_on(peer);
     else
         yield(peer);
 }
@@ -430,7 +436,9 @@ static void on_bytes(cbm_peer *peer, int result)
         return;
     }
     peer->input.size += nng_aio_count(peer->aio);
-    work(peer);
+    peer->waits_for = WAITS_FOR_TURN;
+    if (peer->protocol != CBM_SP_REQ || cbm_turns_take(&peer->turn, cbm_clock_ns()))
+        work(peer);
 }
 
 static void on_room(cbm_peer *peer, int result)
@@ -451,10 +459,12 @@ static void on_room(cbm_peer *peer, int result)
         work(peer);
 }
 
-static void on_pace(cbm_peer *peer, int result)
+static void on_turn(cbm_peer *peer, int result)
 {
     if (result != 0)
         end(peer, nng_strerror(result));
+    else if (peer->waits_for == WAITS_TO_READ)
+        receive(peer);
     else
         work(peer);
 }
@@ -467,9 +477,10 @@ static void on_complete(void *argument)
     switch (peer->waits_for) {
     case WAITS_FOR_BYTES: on_bytes(peer, result); break;
     case WAITS_FOR_ROOM: on_room(peer, result); break;
-    case WAITS_FOR_TURN: work(peer); break;
     case WAITS_FOR_STORE: on_store(peer, result); break;
-    case WAITS_FOR_PACE: on_pace(peer, result); break;
+    case WAITS_FOR_TURN:
+    case WAITS_TO_READ:
+    case WAITS_FOR_PACE: on_turn(peer, result); break;
     }
 }
 

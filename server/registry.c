@@ -100,6 +100,10 @@ int cbm_registry_init(cbm_registry *registry, size_t silent_max)
     *registry = (cbm_registry){.silent_max = silent_max};
     if (nng_aio_alloc(&registry->sweep, on_sweep, registry) != 0)
         return CBM_PROTO_E_NOMEM;
+    if (cbm_turns_init(&registry->turns) != 0) {
+        nng_aio_free(registry->sweep);
+        return CBM_PROTO_E_NOMEM;
+    }
     pthread_mutex_init(&registry->lock, NULL);
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
@@ -111,6 +115,7 @@ int cbm_registry_init(cbm_registry *registry, size_t silent_max)
 void cbm_registry_deinit(cbm_registry *registry)
 {
     nng_aio_free(registry->sweep);
+    cbm_turns_deinit(&registry->turns);
     pthread_cond_destroy(&registry->emptied);
     pthread_mutex_destroy(&registry->lock);
 }
@@ -190,4 +195,5 @@ void cbm_registry_stop(cbm_registry *registry)
         give_up_again(registry);
     }
     pthread_mutex_unlock(&registry->lock);
+    cbm_turns_stop(&registry->turns);
 }

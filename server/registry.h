@@ -15,6 +15,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "turns.h"
+
 typedef struct cbm_registry_list cbm_registry_list;
 
 /* A connection's part of it. */
@@ -39,7 +41,8 @@ typedef struct cbm_registry {
     size_t silent_max;
     size_t living; /* added and not released */
     nng_aio *sweep;
-    bool sweeping; /* the sweep's timer runs */
+    bool sweeping;   /* the sweep's timer runs */
+    cbm_turns turns; /* of those that have greeted */
     atomic_bool stopping;
 } cbm_registry;
 
