@@ -6,69 +6,13 @@
 #include <string.h>
 #include <time.h>
 
-#include "client_fixture.h"
+#include "board_scene.h"
 #include "error.h"
-#include "fake_board.h"
 
 TestSuite(client_board, .timeout = 60);
 
 #define FAST CBM_WORD_FAST
 #define TIMED (CBM_WORD_FAST | CBM_WORD_TIMED)
-#define SECOND INT64_C(1000000000)
-
-typedef struct scene {
-    fake_board *board;
-    cbm_client *client;
-    cbm_breaker *breaker; /* in slot 0 */
-} scene;
-
-static scene new_scene(cbm_when_away when_away)
-{
-    scene s = {.board = fake_board_start(FAKE_ATTACH_WELL)};
-
-    s.client = open_client(fake_board_address(s.board), when_away);
-    s.breaker = get_breaker(s.client, "ha_api", NULL);
-    cr_assert_eq(fake_board_attached(s.board), 1);
-    return s;
-}
-
-static void end_scene(scene *s)
-{
-    cbm_close(s->client);
-    fake_board_stop(s->board);
-}
-
-static int64_t now_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * SECOND + now.tv_nsec;
-}
-
-static int count(const scene *s, cbm_operation op)
-{
-    return fake_broker_count(fake_board_broker(s->board), op);
-}
-
-static int messages(const scene *s)
-{
-    int sum = 0;
-
-    for (int op = 0; op < CBM_OP_COUNT; op++)
-        sum += count(s, (cbm_operation)op);
-    return sum;
-}
-
-static fake_counts counts(const scene *s)
-{
-    return fake_counts_of(fake_board_ledger(s->board), 0);
-}
-
-static void put(const scene *s, cbm_core_state state, uint64_t flags, uint32_t epoch, int64_t aux)
-{
-    fake_board_put(s->board, 0, fake_board_word(s->board, state, flags, epoch), aux);
-}
 
 /* The permit of the report received last. */
 static cbm_core_permit reported_permit(const scene *s, bool *ours)

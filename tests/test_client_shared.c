@@ -16,56 +16,18 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "board_scene.h"
 #include "client.h"
-#include "client_fixture.h"
-#include "fake_board.h"
 #include "sanitizers.h"
 
 TestSuite(client_shared, .timeout = 60);
 
-#define SECOND INT64_C(1000000000)
-
 /* In a child: what does not hold ends it with the line as its status, which the parent prints. */
 #define HOLDS(condition) ((condition) ? (void)0 : _exit(__LINE__ % 255 + 1))
 
-typedef struct scene {
-    fake_board *board;
-    cbm_client *client;
-    cbm_breaker *breaker;
-} scene;
-
-static scene new_scene(cbm_when_away when_away)
-{
-    scene s = {.board = fake_board_start(FAKE_ATTACH_WELL)};
-
-    s.client = open_client(fake_board_address(s.board), when_away);
-    s.breaker = get_breaker(s.client, "ha_api", NULL);
-    cr_assert_eq(fake_board_attached(s.board), 1);
-    return s;
-}
-
-static void end_scene(scene *s)
-{
-    cbm_close(s->client);
-    fake_board_stop(s->board);
-}
-
-static int count(const scene *s, cbm_operation op)
-{
-    return fake_broker_count(fake_board_broker(s->board), op);
-}
-
-static fake_counts counts(const scene *s)
-{
-    return fake_counts_of(fake_board_ledger(s->board), 0);
-}
-
 static int64_t soon(void)
 {
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)(now.tv_sec + 60) * SECOND;
+    return now_ns() + 60 * SECOND;
 }
 
 static void ends_well(pid_t pid)
