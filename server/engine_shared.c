@@ -10,7 +10,6 @@
 
 #define FULL_BEYOND_NS (100 * CBM_CORE_NS_PER_MS) /* the end of a lease is not seen before it is here */
 #define FULL_WITHOUT_END_NS CBM_CORE_NS_PER_S
-#define AT_ONCE_NS CBM_CORE_NS_PER_MS /* of time's work; then the others have their turn */
 
 /* ---- Life ---------------------------------------------------------------------------------------------------------- */
 
@@ -280,8 +279,6 @@ void cbm_engine_pull_for_report(cbm_engine *engine, const cbm_report_message *me
         cbm_engine_hold(engine, slot, now_ns);
 }
 
-static bool tick_deadlines(cbm_engine *engine, int64_t now_ns, int64_t end_ns);
-
 static bool is_due(cbm_engine *engine, uint32_t slot, int64_t now_ns)
 {
     cbm_core_glance glance;
@@ -294,7 +291,7 @@ bool cbm_engine_pull_name(cbm_engine *engine, const char *name, cbm_ledger_depth
     uint32_t slot;
 
     if (cbm_core_find(engine->manager, name, &slot) != 0) {
-        (void)tick_deadlines(engine, now_ns, CBM_CORE_NEVER_NS);
+        (void)cbm_engine_tick_deadlines(engine, now_ns, CBM_CORE_NEVER_NS);
         return false;
     }
     cbm_shared_change(&engine->shared, slot);
@@ -333,55 +330,6 @@ void cbm_engine_pull_all(cbm_engine *engine, int64_t now_ns)
 
 /* ---- Publishing ---------------------------------------------------------------------------------------------------- */
 
-/* ---- Ticks of seconds ---- */
-
-static void tick_add(cbm_shared *shared, uint32_t slot, int64_t now_ns)
-{
-    cbm_second_ticks *ticks = &shared->ticks;
-
-    if (ticks->count == ticks->capacity) {
-        uint32_t capacity = ticks->capacity ? 2 * ticks->capacity : 16;
-        uint32_t *slots = realloc(ticks->slots, capacity * sizeof *slots);
-
-        if (!slots)
-            return; /* tried again at its next change; until then its successes count when they are pulled */
-        ticks->slots = slots;
-        ticks->capacity = capacity;
-    }
-    if (!ticks->count)
-        ticks->next_ns = (now_ns / CBM_CORE_NS_PER_S + 1) * CBM_CORE_NS_PER_S;
-    ticks->slots[ticks->count++] = slot;
-    shared->slots[slot].tick = ticks->count;
-    shared->slots[slot].second = now_ns / CBM_CORE_NS_PER_S;
-}
-
-/* The last one takes its place. Should that be worked off a second time, it has nothing to do. */
-static void tick_remove(cbm_shared *shared, uint32_t slot)
-{
-    cbm_second_ticks *ticks = &shared->ticks;
-    uint32_t last = ticks->slots[--ticks->count];
-
-    ticks->slots[shared->slots[slot].tick - 1] = last;
-    shared->slots[last].tick = shared->slots[slot].tick;
-    shared->slots[slot].tick = 0;
-    if (ticks->left > ticks->count)
-        ticks->left = ticks->count;
-    if (!ticks->count)
-        ticks->next_ns = CBM_CORE_NEVER_NS;
-}
-
-static void tick_as_needed(cbm_shared *shared, uint32_t slot, const cbm_core_glance *glance, int64_t now_ns)
-{
-    bool needed = glance->by_seconds && cbm_ledgers_holders(&shared->ledgers, slot);
-
-    if (needed && !shared->slots[slot].tick)
-        tick_add(shared, slot, now_ns);
-    else if (!needed && shared->slots[slot].tick)
-        tick_remove(shared, slot);
-}
-
-/* ---- The board ---- */
-
 /* Returns whether somebody may have counted, by what the board said before, what now has to be looked for. */
 static bool put(cbm_engine *engine, uint32_t slot)
 {
@@ -400,7 +348,7 @@ static bool put(cbm_engine *engine, uint32_t slot)
     shared->slots[slot].fast = word & CBM_WORD_FAST;
     if (!(before & CBM_WORD_FAST))
         shared->slots[slot].second = engine->now_ns / CBM_CORE_NS_PER_S; /* nothing was counted before */
-    tick_as_needed(shared, slot, &glance, engine->now_ns);
+    cbm_shared_tick_as_needed(shared, slot, &glance, engine->now_ns);
     return before & CBM_WORD_FAST && ((word ^ before) & (CBM_WORD_PERMIT_MASK | CBM_WORD_FAST)) != 0;
 }
 
@@ -435,74 +383,4 @@ void cbm_engine_publish(cbm_engine *engine)
         publish_slot(engine, slot);
         give_up_broken(engine);
     }
-}
-
-/* ---- Time ---------------------------------------------------------------------------------------------------------- */
-
-int64_t cbm_engine_next_deadline(const cbm_engine *engine)
-{
-    int64_t deadline_ns = cbm_core_next_deadline(engine->manager);
-    int64_t tick_ns = engine->shared.ticks.left ? 0 : engine->shared.ticks.next_ns;
-
-    return tick_ns < deadline_ns ? tick_ns : deadline_ns;
-}
-
-static bool stays_fast(cbm_engine *engine, uint32_t slot, int64_t now_ns)
-{
-    cbm_core_glance glance;
-
-    return cbm_core_glance_at(engine->manager, slot, now_ns, &glance) == 0 && glance.fast;
-}
-
-static bool tick_seconds(cbm_engine *engine, int64_t now_ns, int64_t end_ns)
-{
-    cbm_second_ticks *ticks = &engine->shared.ticks;
-
-    if (now_ns >= ticks->next_ns) {
-        ticks->lateness_last_ns = now_ns - ticks->next_ns;
-        if (ticks->lateness_last_ns > ticks->lateness_max_ns)
-            ticks->lateness_max_ns = ticks->lateness_last_ns;
-        ticks->left = ticks->count;
-        ticks->next_ns = (now_ns / CBM_CORE_NS_PER_S + 1) * CBM_CORE_NS_PER_S;
-    }
-    while (ticks->left) {
-        uint32_t slot = ticks->slots[--ticks->left];
-
-        cbm_shared_change(&engine->shared, slot); /* as the window moves, successes may stay in ledgers again, or not */
-        if (engine->shared.slots[slot].fast && engine->shared.slots[slot].second < now_ns / CBM_CORE_NS_PER_S) {
-            cbm_engine_pull_slot(engine, slot, CBM_LEDGER_SUCCESSES, now_ns);
-            if (!stays_fast(engine, slot, now_ns))
-                cbm_engine_hold(engine, slot, now_ns);
-        }
-        cbm_engine_publish(engine);
-        if (cbm_clock_ns() >= end_ns)
-            return true;
-    }
-    return false;
-}
-
-static bool tick_deadlines(cbm_engine *engine, int64_t now_ns, int64_t end_ns)
-{
-    uint32_t slot;
-
-    while (cbm_core_next_due(engine->manager, now_ns, &slot)) {
-        uint32_t again;
-
-        cbm_engine_hold(engine, slot, now_ns);
-        cbm_engine_pull_slot(engine, slot, CBM_LEDGER_SUCCESSES, now_ns);
-        if (cbm_core_next_due(engine->manager, now_ns, &again) && again == slot)
-            (void)cbm_core_tick(engine->manager, now_ns, 1); /* else its calls in ledgers have put it off */
-        cbm_shared_change(&engine->shared, slot);
-        cbm_engine_publish(engine);
-        if (cbm_clock_ns() >= end_ns)
-            return true;
-    }
-    return false;
-}
-
-bool cbm_engine_tick(cbm_engine *engine, int64_t now_ns)
-{
-    int64_t end_ns = now_ns + AT_ONCE_NS;
-
-    return tick_seconds(engine, now_ns, end_ns) || tick_deadlines(engine, now_ns, end_ns);
 }

@@ -97,8 +97,14 @@ bool cbm_engine_record_before(cbm_engine *engine, uint32_t slot, const cbm_ledge
 /* One entry of a ledger, for the last time. */
 void cbm_engine_pull_entry(cbm_engine *engine, cbm_mapped_ledger *ledger, uint32_t entry, int64_t now_ns);
 
+/* ---- Time (engine_ticks.c) ---- */
+
+/* Whether the slot is among those that are pulled at each boundary of a second follows what it says now. */
+void cbm_shared_tick_as_needed(cbm_shared *shared, uint32_t slot, const cbm_core_glance *glance, int64_t now_ns);
 /* What is due by time, each breaker pulled before. Returns whether there is more: no more than the lock may be held for. */
 bool cbm_engine_tick(cbm_engine *engine, int64_t now_ns);
+/* Of it what is due in the core; until the clock says end_ns. */
+bool cbm_engine_tick_deadlines(cbm_engine *engine, int64_t now_ns, int64_t end_ns);
 /* When there is something to do by time. */
 int64_t cbm_engine_next_deadline(const cbm_engine *engine);
 

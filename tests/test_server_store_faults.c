@@ -240,7 +240,8 @@ Test(store_faults, goes_on_after_a_disk_that_was_read_only)
     fails_and_resumes(SQLITE_READONLY);
 }
 
-Test(store_faults, begins_anew_when_it_finds_itself_damaged_and_writes_all_it_knows)
+/* Two breakers are stored; then one of them has a transition, and the disk an error. Returns its ticket. */
+static uint64_t one_of_two_meets(int error)
 {
     use_failing_disk();
     start_store();
@@ -248,38 +249,36 @@ Test(store_faults, begins_anew_when_it_finds_itself_damaged_and_writes_all_it_kn
     put(1, "b", CBM_CORE_CLOSED);
     cbm_store_mark_now(store, 1);
     cr_assert(wait_committed(transition(0, CBM_CORE_CLOSED, CBM_CORE_OPEN)));
-    disk_error = SQLITE_CORRUPT;
+    disk_error = error;
     uint64_t ticket = transition(0, CBM_CORE_OPEN, CBM_CORE_HALF_OPEN);
     cr_assert(wait_failing(true));
+    return ticket;
+}
+
+static void all_is_stored_with(uint64_t ticket)
+{
     disk_error = SQLITE_OK;
     cr_assert(wait_committed(ticket));
     close_store();
-    cr_assert_geq(damaged_files(), 1);
     open_store();
     cr_assert_eq(restored_count, 2, "also what had not changed since");
+}
+
+Test(store_faults, begins_anew_when_it_finds_itself_damaged_and_writes_all_it_knows)
+{
+    all_is_stored_with(one_of_two_meets(SQLITE_CORRUPT));
+    cr_assert_geq(damaged_files(), 1);
 }
 
 Test(store_faults, writes_all_it_knows_when_its_file_was_taken_away)
 {
     char path[128];
-    use_failing_disk();
-    start_store();
-    put(0, "a", CBM_CORE_CLOSED);
-    put(1, "b", CBM_CORE_CLOSED);
-    cbm_store_mark_now(store, 1);
-    cr_assert(wait_committed(transition(0, CBM_CORE_CLOSED, CBM_CORE_OPEN)));
-    disk_error = SQLITE_READONLY;
-    uint64_t ticket = transition(0, CBM_CORE_OPEN, CBM_CORE_HALF_OPEN);
-    cr_assert(wait_failing(true));
+    uint64_t ticket = one_of_two_meets(SQLITE_READONLY);
     path_of("cbm.db", path);
     unlink(path);
     path_of("cbm.db-wal", path);
     unlink(path);
-    disk_error = SQLITE_OK;
-    cr_assert(wait_committed(ticket));
-    close_store();
-    open_store();
-    cr_assert_eq(restored_count, 2, "also what had not changed since");
+    all_is_stored_with(ticket);
 }
 
 Test(store_faults, keeps_the_newest_transitions_when_too_many_wait)

@@ -70,6 +70,19 @@ static void play(scene *s, asker *askers, int count, int for_ms)
     }
 }
 
+/* What they get in `for_ms`, after a second in which shares settle. */
+static void play_settled(scene *s, asker *askers, int count, int for_ms)
+{
+    play(s, askers, count, 1000);
+    play(s, askers, count, for_ms);
+}
+
+static void got_between(const asker *askers, int count, unsigned least, unsigned most)
+{
+    for (int i = 0; i < count; i++)
+        cr_assert(askers[i].got >= least && askers[i].got <= most, "%d: %u", i, askers[i].got);
+}
+
 Test(shares, a_user_alone_has_all_of_it)
 {
     scene s = new_scene(MAXIMUM);
@@ -85,10 +98,8 @@ Test(shares, a_connection_alone_has_all_that_its_user_has)
     scene s = new_scene(MAXIMUM);
     asker a[] = {{1, 1, 1, 100}, {2, 2, 1, 100}};
 
-    play(&s, a, 2, 1000);
-    play(&s, a, 2, 3000);
-    for (int i = 0; i < 2; i++)
-        cr_assert(a[i].got >= 1490 && a[i].got <= 1510, "%d: %u", i, a[i].got);
+    play_settled(&s, a, 2, 3000);
+    got_between(a, 2, 1490, 1510);
     end_scene(&s);
 }
 
@@ -98,8 +109,7 @@ Test(shares, who_asks_for_little_gets_all_of_it_within_one_window)
     asker a[] = {{1, 1, 1, 100}, {2, 2, 10, 1}};
 
     play(&s, a, 1, 2500); /* the flood alone */
-    play(&s, a, 2, 1000);
-    play(&s, a, 2, 5000);
+    play_settled(&s, a, 2, 5000);
     cr_assert_eq(a[1].got, a[1].asked, "%u of %u", a[1].got, a[1].asked);
     cr_assert_eq(a[1].asked, 500);
     cr_assert_geq(a[0].got, 5 * (MAXIMUM - 140) - 10, "and the flood gets the rest: %u", a[0].got);
@@ -111,8 +121,7 @@ Test(shares, what_small_users_leave_is_shared_by_the_large_ones)
     scene s = new_scene(MAXIMUM);
     asker a[] = {{1, 1, 1, 50}, {2, 2, 1, 50}, {3, 3, 20, 1}, {4, 4, 50, 1}};
 
-    play(&s, a, 4, 1000);
-    play(&s, a, 4, 4000);
+    play_settled(&s, a, 4, 4000);
     cr_assert_eq(a[2].got, a[2].asked);
     cr_assert_eq(a[3].got, a[3].asked);
     cr_assert_geq(a[0].got, 4 * MAXIMUM / 4);
@@ -129,9 +138,8 @@ Test(shares, many_connections_give_a_user_no_more)
     for (int i = 0; i < ASKERS; i++)
         a[i] = (asker){1, (uint64_t)i + 1, 1, 5, 0, 0};
     a[ASKERS - 1] = (asker){2, 100, 1, 5, 0, 0};
-    play(&s, a, ASKERS, 1000);
-    play(&s, a, ASKERS, 3000);
-    cr_assert(a[ASKERS - 1].got >= 1480 && a[ASKERS - 1].got <= 1520, "%u", a[ASKERS - 1].got);
+    play_settled(&s, a, ASKERS, 3000);
+    got_between(&a[ASKERS - 1], 1, 1480, 1520);
     end_scene(&s);
 }
 
@@ -140,8 +148,7 @@ Test(shares, of_one_users_connections_each_has_its_share)
     scene s = new_scene(MAXIMUM);
     asker a[] = {{1, 1, 1, 500}, {1, 2, 100, 1}, {1, 3, 1, 5}};
 
-    play(&s, a, 3, 1000);
-    play(&s, a, 3, 4000);
+    play_settled(&s, a, 3, 4000);
     cr_assert_eq(a[1].got, a[1].asked);
     cr_assert_geq(a[2].got, 4 * MAXIMUM / 3 - 20, "%u", a[2].got);
     end_scene(&s);
@@ -154,10 +161,8 @@ Test(shares, each_gets_at_least_one_however_many_there_are)
 
     for (int i = 0; i < 20; i++)
         a[i] = (asker){(uint64_t)i, 1, 1, 3, 0, 0};
-    play(&s, a, 20, 1000);
-    play(&s, a, 20, 5000);
-    for (int i = 0; i < 20; i++)
-        cr_assert(a[i].got >= 4 && a[i].got <= 6, "%d: %u", i, a[i].got);
+    play_settled(&s, a, 20, 5000);
+    got_between(a, 20, 4, 6);
     end_scene(&s);
 }
 

@@ -150,14 +150,23 @@ Test(restart_faults, a_full_disk_is_told_and_does_not_stop_the_broker)
     unmount(&k);
 }
 
-Test(restart_faults, a_broker_starts_on_a_full_disk_with_what_it_had)
+/* Its breaker a is OPEN, and stored. False: this test is not allowed to mount. */
+static bool kept_in_small_with_one_open(kept *k)
 {
     char directory[64];
     if (!mount_small(directory))
+        return false;
+    *k = kept_in(directory);
+    TELL(k, "get a failure_threshold=1 timeout_ms=3600000");
+    cr_assert(fail_stored(k, "a"));
+    return true;
+}
+
+Test(restart_faults, a_broker_starts_on_a_full_disk_with_what_it_had)
+{
+    kept k;
+    if (!kept_in_small_with_one_open(&k))
         return;
-    kept k = kept_in(directory);
-    TELL(&k, "get a failure_threshold=1 timeout_ms=3600000");
-    cr_assert(fail_stored(&k, "a"));
     broker_kill(k.broker);
     fill(&k);
     broker_restart(k.broker);
@@ -170,19 +179,16 @@ Test(restart_faults, a_broker_starts_on_a_full_disk_with_what_it_had)
 
 Test(restart_faults, a_directory_that_is_read_only_is_read_and_told)
 {
-    char directory[64];
-    if (!mount_small(directory))
+    kept k;
+    if (!kept_in_small_with_one_open(&k))
         return;
-    kept k = kept_in(directory);
-    TELL(&k, "get a failure_threshold=1 timeout_ms=3600000");
-    cr_assert(fail_stored(&k, "a"));
     cr_assert_eq(broker_stop(k.broker, SIGTERM), 0);
-    cr_assert_eq(mount(NULL, directory, NULL, MS_REMOUNT | MS_RDONLY, NULL), 0);
+    cr_assert_eq(mount(NULL, k.directory, NULL, MS_REMOUNT | MS_RDONLY, NULL), 0);
     broker_restart(k.broker);
     cr_assert(state_is(k.broker->address, "a", "OPEN"));
     TELL(&k, "force_open a");
     assert_logged(&k, "event=store_failing");
-    cr_assert_eq(mount(NULL, directory, NULL, MS_REMOUNT, NULL), 0);
+    cr_assert_eq(mount(NULL, k.directory, NULL, MS_REMOUNT, NULL), 0);
     assert_logged(&k, "event=store_resumed");
     killed_and_started(&k);
     cr_assert(state_is(k.broker->address, "a", "FORCED_OPEN"));
