@@ -134,28 +134,30 @@ void cbm_core_reset_all(cbm_core_manager *manager, int64_t now_ns)
     (void)cbm_core_reset_part(manager, &next, UINT32_MAX, now_ns);
 }
 
-static uint64_t remove_matching(cbm_core_manager *manager, const char *pattern, int64_t now_ns)
+/* Of the next `most` slots; says in *count how many more. */
+static void remove_matching(cbm_core_manager *manager, const char *pattern, uint32_t *next, uint32_t most,
+                            int64_t now_ns, uint64_t *count)
 {
-    uint64_t count = 0;
-
-    for (uint32_t slot = 0; slot < manager->registry.slots_made; slot++) {
-        core_breaker *breaker = core_registry_in_slot(&manager->registry, slot);
+    for (; *next < manager->registry.slots_made && most > 0; (*next)++, most--) {
+        core_breaker *breaker = core_registry_in_slot(&manager->registry, *next);
 
         if (breaker != NULL && core_glob_match(pattern, core_breaker_name(breaker))) {
             core_manager_remove(manager, breaker, now_ns);
-            count++;
+            (*count)++;
         }
     }
-    return count;
 }
 
 int cbm_core_reset_manager(cbm_core_manager *manager, int64_t now_ns)
 {
+    uint64_t count = 0;
+    uint32_t next = 0;
+
     now_ns = core_manager_now(manager, now_ns);
     if (!core_manager_has_room(manager, now_ns)) {
         return core_manager_refuse(manager, "", NULL, now_ns);
     }
-    remove_matching(manager, "*", now_ns);
+    remove_matching(manager, "*", &next, UINT32_MAX, now_ns, &count);
     core_limiter_clear(&manager->limiter);
     manager->total_operations = 0;
     manager->rate_limited_count = 0;
@@ -233,21 +235,29 @@ void cbm_core_reload(cbm_core_manager *manager, int64_t now_ns)
     (void)cbm_core_reload_part(manager, &next, UINT32_MAX, now_ns);
 }
 
-int cbm_core_remove(cbm_core_manager *manager, const char *pattern, int64_t now_ns, uint64_t *removed)
+int cbm_core_remove_part(cbm_core_manager *manager, const char *pattern, uint32_t *next, uint32_t most, int64_t now_ns,
+                         uint64_t *removed)
 {
-    uint64_t count;
-
     if (pattern == NULL || pattern[0] == '\0') {
         return CBM_CORE_E_INVALID; /* all are removed by "*" only, not by a pattern that somebody forgot */
     }
     if (strnlen(pattern, PATTERN_MAX + 1) > PATTERN_MAX) {
         return CBM_CORE_E_INVALID; /* it is tried on all names at once */
     }
-    count = remove_matching(manager, pattern, core_manager_now(manager, now_ns));
-    if (removed != NULL) {
+    remove_matching(manager, pattern, next, most, core_manager_now(manager, now_ns), removed);
+    return *next < manager->registry.slots_made;
+}
+
+int cbm_core_remove(cbm_core_manager *manager, const char *pattern, int64_t now_ns, uint64_t *removed)
+{
+    uint64_t count = 0;
+    uint32_t next = 0;
+    int error = cbm_core_remove_part(manager, pattern, &next, UINT32_MAX, now_ns, &count);
+
+    if (error == CBM_CORE_OK && removed != NULL) {
         *removed = count;
     }
-    return CBM_CORE_OK;
+    return error;
 }
 
 int cbm_core_adopt(cbm_core_manager *manager, const char *name, const cbm_core_policy_request *policy,

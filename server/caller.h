@@ -19,6 +19,7 @@ typedef struct cbm_caller {
     uint64_t *ticket;         /* raised to that of the store, by what the request changes at once; NULL: nobody asks */
     uint32_t part;            /* of a request that is handled in parts: where this one begins */
     uint32_t next_part;       /* where the next one does; 0: it is done */
+    uint64_t so_far;          /* how many the parts before have dealt with */
     const cbm_access *access; /* who else may do what; NULL: nobody else */
 } cbm_caller;
 

@@ -437,8 +437,10 @@ static bool answer_request(cbm_engine *engine, cbm_caller *caller, cbm_request *
     typist.holder = 0;
     error = handle_and_encode(engine, text ? &typist : caller, request, reply, text, scratch);
     caller->holds = caller->holds || typist.holds;
-    if (text)
+    if (text) {
         caller->next_part = typist.next_part;
+        caller->so_far = typist.so_far;
+    }
     if (error == 0)
         return true;
     cbm_reply_deinit(reply);

@@ -65,12 +65,14 @@ int cbm_engine_state_of(cbm_engine *engine, const char *name, cbm_core_status *s
 int cbm_engine_reset(cbm_engine *engine, const cbm_caller *caller, const char *name, cbm_core_status *status);
 /* In parts (see caller.h): one for as long as the others may wait. */
 void cbm_engine_reset_all(cbm_engine *engine, cbm_caller *caller);
+/* All at once: the others wait some 0.7 us for each breaker that there is, 40 ms for 65,000. */
 int cbm_engine_reset_manager(cbm_engine *engine, const cbm_caller *caller);
 int cbm_engine_control(cbm_engine *engine, const cbm_caller *caller, const char *name, cbm_core_control control,
                        const char *reason, uint32_t for_ms, cbm_core_status *status);
 int cbm_engine_configure(cbm_engine *engine, const cbm_caller *caller, const char *name,
                          const cbm_core_policy_request *policy, int *bad_field, cbm_core_status *status);
-int cbm_engine_remove(cbm_engine *engine, const cbm_caller *caller, const char *pattern, uint64_t *removed);
+/* In parts as well; *removed counts for all of them. */
+int cbm_engine_remove(cbm_engine *engine, cbm_caller *caller, const char *pattern, uint64_t *removed);
 
 /* `users` of stats: all for administrators, else the caller alone. page->users stays NULL without memory. */
 void cbm_engine_users(cbm_engine *engine, const cbm_caller *caller, cbm_page_reply *page);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #define RESET_SLICE 8
+#define REMOVE_SLICE 8
 #define RELOAD_SLICE 8
 #define RELOAD_AT_ONCE_NS CBM_CORE_NS_PER_MS /* then the others have their turn */
 
@@ -43,6 +44,7 @@ void cbm_engine_reset_all(cbm_engine *engine, cbm_caller *caller)
     cbm_engine_leave(engine);
 }
 
+/* In one go: whoever sees one breaker gone must not see another that was there before, nor lose what it makes anew. */
 int cbm_engine_reset_manager(cbm_engine *engine, const cbm_caller *caller)
 {
     int64_t now_ns = cbm_engine_enter(engine, caller);
@@ -78,18 +80,40 @@ int cbm_engine_configure(cbm_engine *engine, const cbm_caller *caller, const cha
     return leave_with_status(engine, name, now_ns, error, status);
 }
 
-int cbm_engine_remove(cbm_engine *engine, const cbm_caller *caller, const char *pattern, uint64_t *removed)
+static int remove_part(cbm_engine *engine, cbm_caller *caller, const char *pattern, int64_t now_ns)
+{
+    uint32_t next = caller->part;
+    int more;
+
+    do {
+        cbm_engine_hold(engine, next, now_ns);
+        cbm_engine_pull_slot(engine, next, CBM_LEDGER_ALL, now_ns);
+        more = cbm_core_remove_part(engine->manager, pattern, &next, 1, now_ns, &caller->so_far);
+    } while (more > 0 && (next % REMOVE_SLICE || cbm_clock_ns() < now_ns + CBM_PART_NS));
+    caller->next_part = more > 0 ? next : 0;
+    return more < 0 ? more : 0;
+}
+
+static void remove_one(cbm_engine *engine, const char *name, uint32_t slot, int64_t now_ns, uint64_t *removed)
+{
+    cbm_engine_hold(engine, slot, now_ns);
+    cbm_engine_pull_slot(engine, slot, CBM_LEDGER_ALL, now_ns);
+    (void)cbm_core_remove_part(engine->manager, name, &slot, 1, now_ns, removed);
+}
+
+int cbm_engine_remove(cbm_engine *engine, cbm_caller *caller, const char *pattern, uint64_t *removed)
 {
     int64_t now_ns = cbm_engine_enter(engine, caller);
     uint32_t slot;
-    int error;
+    int error = 0;
 
-    if (cbm_core_find(engine->manager, pattern, &slot) == 0 && !strpbrk(pattern, "*?[")) {
-        cbm_engine_hold(engine, slot, now_ns);
-        cbm_engine_pull_slot(engine, slot, CBM_LEDGER_ALL, now_ns);
-    } else
-        cbm_engine_pull_all(engine, now_ns);
-    error = cbm_core_remove(engine->manager, pattern, now_ns, removed);
+    if (!caller->part)
+        caller->so_far = 0;
+    if (!strpbrk(pattern, "*?[\\") && cbm_core_find(engine->manager, pattern, &slot) == 0)
+        remove_one(engine, pattern, slot, now_ns, &caller->so_far);
+    else
+        error = remove_part(engine, caller, pattern, now_ns);
+    *removed = caller->so_far;
     cbm_engine_leave(engine);
     return error;
 }

@@ -277,6 +277,27 @@ Test(reset_parts, reach_every_breaker_once)
     cr_assert_eq(count_events(CBM_CORE_EVENT_RESET), 100);
 }
 
+Test(reset_parts, remove_takes_those_that_match_in_parts_too)
+{
+    char name[16];
+    uint32_t next = 0;
+    uint64_t removed = 0;
+    int parts = 1;
+
+    given("");
+    for (int i = 1; i < 100; i++) {
+        snprintf(name, sizeof(name), i % 2 ? "ha_%d" : "b_%d", i);
+        get(name, NULL);
+    }
+    for (; cbm_core_remove_part(manager, "ha_*", &next, 30, now_ns, &removed) == 1; parts++) {
+        cr_assert_eq(removed, 15 * parts);
+    }
+    cr_assert_eq(parts, 4);
+    cr_assert_eq(removed, 50);
+    cr_assert_eq(stats().breakers_count, 50);
+    cr_assert_eq(cbm_core_remove_part(manager, "", &next, 30, now_ns, &removed), CBM_CORE_E_INVALID);
+}
+
 Test(reset_parts, put_the_expiry_off)
 {
     given("expire_after_s=10");

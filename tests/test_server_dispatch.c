@@ -488,6 +488,20 @@ Test(server_dispatch, a_reset_of_all_goes_on_where_its_last_part_ended)
     cr_assert_str_eq(state_of("b_91"), "CLOSED");
 }
 
+Test(server_dispatch, what_was_removed_is_counted_over_all_parts)
+{
+    open_many(100);
+    caller.next_part = 92;
+    caller.so_far = 7;
+    (void)dispatch_bytes("remove b_*", 10);
+    cr_assert_eq(caller.next_part, 0);
+    cr_assert_eq(caller.so_far, 15);
+    json_t *answer = command("remove b_*");
+    cr_assert_eq(json_integer_value(json_object_get(json_object_get(answer, "data"), "removed")), 92,
+                 "and begins anew");
+    json_decref(answer);
+}
+
 Test(server_dispatch, what_is_refused_meanwhile_has_no_more_parts)
 {
     caller.next_part = 8;

@@ -391,6 +391,12 @@ CBM_CORE_API bool cbm_core_reload_part(cbm_core_manager *manager, uint32_t *next
  * error; an empty pattern, or one over 512 bytes, is CBM_CORE_E_INVALID.
  */
 CBM_CORE_API int cbm_core_remove(cbm_core_manager *manager, const char *pattern, int64_t now_ns, uint64_t *removed);
+/*
+ * The same a part at a time, for who shares the manager: `most` slots from *next (0 at first) on; to *removed (0 at first) is
+ * added how many. 1: more are left, 0: it is done, or CBM_CORE_E_INVALID. What is created meanwhile may stay.
+ */
+CBM_CORE_API int cbm_core_remove_part(cbm_core_manager *manager, const char *pattern, uint32_t *next, uint32_t most,
+                                      int64_t now_ns, uint64_t *removed);
 
 /* Who asks from now on: an account (a user), and one of its connections. Counts for managers with `charge` alone. */
 CBM_CORE_API void cbm_core_on_behalf(cbm_core_manager *manager, uint64_t account, uint64_t connection);
