@@ -85,6 +85,11 @@ debootstrap|debootstrap|command:debootstrap
 git|git|command:git
 LIST
         ;;
+    matrix-service)
+        cat <<'LIST'
+systemd-container|systemd-container|command:systemd-nspawn
+LIST
+        ;;
     lint)
         cat <<'LIST'
 clang-format|clang-format|command:clang-format
