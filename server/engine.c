@@ -31,7 +31,7 @@ static void on_event(void *context, const cbm_core_event *event)
     cbm_accounts_note(&engine->accounts, engine->caller, event);
     if (engine->restoring)
         return;
-    cbm_event_log_add(&engine->events, event, engine->caller ? engine->caller->correlation_id : NULL);
+    cbm_event_log_add(&engine->events, event, engine->caller);
     cbm_engine_store_event(engine, event);
 }
 

@@ -141,7 +141,18 @@ static bool take_line(cbm_event_log *log, cbm_log_level level, int64_t now_ns)
     return true;
 }
 
-void cbm_event_log_add(cbm_event_log *log, const cbm_core_event *event, const char *correlation_id)
+static void add_caller(cbm_log_line *line, const cbm_core_event *event, const cbm_caller *caller)
+{
+    if (event->type == CBM_CORE_EVENT_CREATED) {
+        cbm_log_line_uint(line, "uid", caller->uid);
+        if (caller->pid)
+            cbm_log_line_int(line, "pid", caller->pid);
+    }
+    if (caller->correlation_id && caller->correlation_id[0])
+        cbm_log_line_string(line, "correlation_id", caller->correlation_id);
+}
+
+void cbm_event_log_add(cbm_event_log *log, const cbm_core_event *event, const cbm_caller *caller)
 {
     cbm_refusals *refusals = refusals_of(log, event);
     cbm_log_level level = event_level(event);
@@ -164,7 +175,7 @@ void cbm_event_log_add(cbm_event_log *log, const cbm_core_event *event, const ch
         add_fields(&line, event);
     if (untold)
         cbm_log_line_uint(&line, refusals ? "repeated" : "rejected_meanwhile", untold);
-    if (correlation_id && correlation_id[0])
-        cbm_log_line_string(&line, "correlation_id", correlation_id);
+    if (caller)
+        add_caller(&line, event, caller);
     cbm_log_line_queue(&line);
 }

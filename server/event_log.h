@@ -5,6 +5,7 @@
 #ifndef CBM_SERVER_EVENT_LOG_H
 #define CBM_SERVER_EVENT_LOG_H
 
+#include "caller.h"
 #include "cbm_core.h"
 
 /* Refusals: the first is logged, those that follow within a second are counted into the next line. */
@@ -31,7 +32,7 @@ typedef struct cbm_event_log {
 
 int cbm_event_log_init(cbm_event_log *log, uint32_t slots); /* CBM_CORE_E_NOMEM */
 void cbm_event_log_deinit(cbm_event_log *log);
-/* Queues the event's line; correlation_id: of the request that caused it, NULL or "": none. Under the engine's lock. */
-void cbm_event_log_add(cbm_event_log *log, const cbm_core_event *event, const char *correlation_id);
+/* Queues the event's line; caller: whose request caused it, NULL: nobody's. Under the engine's lock. */
+void cbm_event_log_add(cbm_event_log *log, const cbm_core_event *event, const cbm_caller *caller);
 
 #endif

@@ -52,7 +52,7 @@ static void rejected(uint32_t slot, int64_t now_ms, const char *correlation_id)
         .now_ns = now_ms * CBM_CORE_NS_PER_MS,
     };
 
-    cbm_event_log_add(&events, &event, correlation_id);
+    cbm_event_log_add(&events, &event, &(cbm_caller){.correlation_id = correlation_id});
 }
 
 static void transition(uint32_t slot, cbm_core_state from, cbm_core_state to, int64_t now_ms)
@@ -125,8 +125,9 @@ Test(server_event_log, a_new_breaker_in_a_slot_begins_without_the_old_ones_count
     rejected(0, 1, "");
     rejected(0, 1, "");
     logged();
-    cbm_event_log_add(&events, &created, "creator");
-    cr_assert_not_null(strstr(logged(), "event=created breaker=other state=CLOSED correlation_id=creator\n"));
+    cbm_event_log_add(&events, &created, &(cbm_caller){.uid = 33, .pid = 4711, .correlation_id = "creator"});
+    cr_assert_not_null(
+        strstr(logged(), "event=created breaker=other state=CLOSED uid=33 pid=4711 correlation_id=creator\n"));
     transition(0, CBM_CORE_CLOSED, CBM_CORE_OPEN, 3);
     cr_assert_null(strstr(logged(), "rejected_meanwhile"));
 }
@@ -137,11 +138,11 @@ Test(server_event_log, the_rate_limiters_refusals_are_counted_too)
 
     for (int i = 0; i < 10; i++) {
         limited.now_ns = 1 + i;
-        cbm_event_log_add(&events, &limited, "");
+        cbm_event_log_add(&events, &limited, &(cbm_caller){.correlation_id = ""});
     }
     cr_assert_not_null(strstr(logged(), "level=warn event=rate_limited breaker=a\n"));
     limited.now_ns = 2 * CBM_CORE_NS_PER_S;
-    cbm_event_log_add(&events, &limited, "");
+    cbm_event_log_add(&events, &limited, &(cbm_caller){.correlation_id = ""});
     cr_assert_not_null(strstr(logged(), " repeated=9\n"));
 }
 
