@@ -109,7 +109,7 @@ Test(client_singleton, the_last_message_is_the_threads_own)
     void *message;
 
     cr_assert_eq(cbm_get(client, "", NULL, &breaker), CBM_E_INVALID);
-    cr_assert_eq(strncmp(cbm_last_message(), "name: ", 6), 0);
+    cr_assert_eq(strncmp(cbm_last_message(), "name must be ", 13), 0);
     cr_assert_eq(pthread_create(&thread, NULL, last_message_of_another_thread, NULL), 0);
     pthread_join(thread, &message);
     cr_assert_neq(message, cbm_last_message());
