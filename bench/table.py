@@ -9,7 +9,9 @@ import json
 import os
 import platform
 import re
+import shutil
 import statistics
+import subprocess
 import sys
 import time
 
@@ -165,16 +167,25 @@ def said_by(path, word):
     return re.sub(r"^[^:=]*[:=]", "", lines[0]).strip().strip('"') if lines else ""
 
 
+def redis_version():
+    """Which of the servers that bench_peers_start tries it was, in the same order: "Valkey 8.1.1", or nothing."""
+    for server in filter(shutil.which, ("redis-server", "valkey-server")):
+        said = subprocess.run([server, "--version"], capture_output=True, text=True, check=False).stdout
+        found = re.match(r"(\w+) server v=(\S+)", said)
+        return " ".join(found.groups()) if found else server
+    return ""
+
+
 def machine(run, took_s):
     return {"processor": said_by("/proc/cpuinfo", "model name") or platform.machine(),
             "processors": len(os.sched_getaffinity(0)), "system": said_by("/etc/os-release", "PRETTY_NAME"),
-            "kernel": platform.release(), "rounds": run.rounds, "took_s": round(took_s),
+            "kernel": platform.release(), "redis": redis_version(), "rounds": run.rounds, "took_s": round(took_s),
             "date": time.strftime("%Y-%m-%d", time.gmtime())}
 
 
 def machine_text(about):
-    return (f"{about['processors']} processors ({about['processor']}), {about['system']}, Linux {about['kernel']}; "
-            f"{about['rounds']} rounds in {about['took_s']} s, {about['date']}.")
+    return (f"{about['processors']} processors ({about['processor']}), {about['system']}, Linux {about['kernel']}"
+            f"{about['redis'] and ', Redis: ' + about['redis']}; {about['rounds']} rounds in {about['took_s']} s, {about['date']}.")
 
 
 def write_json(path, run, about):
