@@ -185,8 +185,13 @@ class Gunicorn(support.BrokerTest):
                  "--chdir", directory, *options],
                 env={**os.environ, "CBM_ADDRESS": self.broker.address}, stdout=log, stderr=log)
         self.addCleanup(self._stop, server)
-        support.wait_until(lambda: os.path.exists(self.socket) or server.poll() is not None, "gunicorn's socket")
+        support.wait_until(lambda: self._listens() or server.poll() is not None, "gunicorn's socket")
         self.assertIsNone(server.poll(), open(os.path.join(directory, "log"), encoding="utf-8").read())
+
+    def _listens(self):
+        """It is there a moment before anybody can connect."""
+        with socket.socket(socket.AF_UNIX) as attempt:
+            return attempt.connect_ex(self.socket) == 0
 
     def _stop(self, server):
         server.terminate()
