@@ -290,7 +290,7 @@ Test(reset_parts, remove_takes_those_that_match_in_parts_too)
         get(name, NULL);
     }
     for (; cbm_core_remove_part(manager, "ha_*", &next, 30, now_ns, &removed) == 1; parts++) {
-        cr_assert_eq(removed, 15 * parts);
+        cr_assert_eq(removed, 15 * (uint64_t)parts);
     }
     cr_assert_eq(parts, 4);
     cr_assert_eq(removed, 50);
