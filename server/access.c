@@ -39,12 +39,24 @@ void cbm_access_free(cbm_access *access)
 void cbm_access_set_rules(cbm_access *access, cbm_access_rules *rules)
 {
     cbm_access_rules *old;
+    cbm_access_user *known;
+    size_t count;
 
     pthread_rwlock_wrlock(&access->lock);
     old = access->rules;
+    known = cbm_access_rules_users(old, &count);
+    cbm_access_rules_learn(rules, known, count);
     access->rules = rules;
     pthread_rwlock_unlock(&access->lock);
+    free(known);
     cbm_access_rules_free(old);
+}
+
+void cbm_access_set_users(cbm_access *access, const cbm_access_user *users, size_t count)
+{
+    pthread_rwlock_wrlock(&access->lock);
+    cbm_access_rules_learn(access->rules, users, count);
+    pthread_rwlock_unlock(&access->lock);
 }
 
 void cbm_access_restrict_resets(cbm_access *access, bool restricted)

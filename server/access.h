@@ -17,8 +17,13 @@
 int cbm_access_new(cbm_access **access);  /* CBM_PROTO_E_NOMEM. Nobody is restricted, and nobody is in the group */
 void cbm_access_free(cbm_access *access); /* NULL is fine */
 
-/* Takes the rules over (NULL: none); they hold for whatever is asked from now on. */
+/*
+ * Takes the rules over (NULL: none); they hold for whatever is asked from now on. Names of users that the rules before had stand
+ * for whom they stood.
+ */
 void cbm_access_set_rules(cbm_access *access, cbm_access_rules *rules);
+/* Whom the names of users in the rules stand for, as of cbm_access_rules_users. */
+void cbm_access_set_users(cbm_access *access, const cbm_access_user *users, size_t count);
 void cbm_access_restrict_resets(cbm_access *access, bool restricted);
 /* The members of the administrators' group: takes `uids` over (from malloc, in any order). gid UINT64_MAX: there is no group. */
 void cbm_access_set_admins(cbm_access *access, uint64_t gid, uint64_t *uids, size_t count);

@@ -31,6 +31,8 @@ typedef struct lookup {
     uint64_t gid;
     uint64_t *uids;
     size_t count;
+    cbm_access_user *users; /* of the rules of access */
+    size_t user_count;
 } lookup;
 
 int cbm_admins_new(cbm_admins **admins, cbm_access *access)
@@ -74,27 +76,69 @@ void cbm_admins_free(cbm_admins *admins)
 
 /* ---- The lookup ------------------------------------------------------------------------------------------------- */
 
-static void add_user(lookup *found, const char *name)
+/* 0, ENOENT: there is no such user, or what kept it from being found. */
+static int find_uid(const char *name, uint64_t *uid)
 {
     struct passwd user, *result = NULL;
     size_t size = BUFFER_FIRST;
     char *buffer = malloc(size);
-    uint64_t *more;
+    int error = ENOMEM;
 
-    while (buffer && getpwnam_r(name, &user, buffer, size, &result) == ERANGE && size < BUFFER_MAX) {
+    while (buffer && (error = getpwnam_r(name, &user, buffer, size, &result)) == ERANGE && size < BUFFER_MAX) {
         free(buffer);
         size *= 2;
         buffer = malloc(size);
     }
-    more = buffer && result ? realloc(found->uids, (found->count + 1) * sizeof *more) : NULL;
-    if (more) {
-        found->uids = more;
-        more[found->count++] = user.pw_uid;
-    } else {
-        cbm_log_message(CBM_LOG_WARN, "admin_group", "its member %s is left out: %s", name,
-                        buffer && result ? "out of memory" : "there is no such user");
-    }
+    if (!buffer)
+        return ENOMEM;
+    if (result)
+        *uid = user.pw_uid;
     free(buffer);
+    if (result)
+        return 0;
+    return error ? error : ENOENT;
+}
+
+static const char *why_not(int error)
+{
+    return error == ENOENT ? "there is no such user" : strerror(error);
+}
+
+static void add_member(lookup *found, const char *name)
+{
+    uint64_t uid = 0, *more = NULL;
+    int error = find_uid(name, &uid);
+
+    if (!error) {
+        more = realloc(found->uids, (found->count + 1) * sizeof *more);
+        error = more ? 0 : ENOMEM;
+    }
+    if (error) {
+        cbm_log_message(CBM_LOG_WARN, "admin_group", "its member %s is left out: %s", name, why_not(error));
+        return;
+    }
+    found->uids = more;
+    more[found->count++] = uid;
+}
+
+/* Who cannot be asked for now stays as it was. */
+static void find_users(lookup *found)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < found->user_count; i++) {
+        cbm_access_user user = found->users[i];
+        int error;
+
+        user.uid = CBM_ACCESS_UNKNOWN;
+        error = find_uid(user.name, &user.uid);
+        if (error)
+            cbm_log_message(CBM_LOG_WARN, "access", "the user %s of an [access] section: %s", user.name,
+                            why_not(error));
+        if (!error || error == ENOENT)
+            found->users[kept++] = user;
+    }
+    found->user_count = kept;
 }
 
 static bool is_number(const char *text)
@@ -130,7 +174,7 @@ static void look_up(lookup *found)
     if (buffer && is_there) {
         found->gid = group.gr_gid;
         for (char **name = group.gr_mem; *name; name++)
-            add_user(found, *name);
+            add_member(found, *name);
         cbm_log_message(CBM_LOG_INFO, "admin_group", "%s has %zu members beside those whose own group it is",
                         found->group, found->count);
     } else if (is_number(found->group)) { /* nobody has given it a name */
@@ -149,20 +193,23 @@ static void *run(void *argument)
 
     if (found->group[0])
         look_up(found);
+    find_users(found);
     pthread_mutex_lock(&admins->lock);
     if (admins->access && found->number > admins->answered) {
         cbm_access_set_admins(admins->access, found->gid, found->uids, found->count);
+        cbm_access_set_users(admins->access, found->users, found->user_count);
         found->uids = NULL;
         admins->answered = found->number;
         pthread_cond_broadcast(&admins->changed);
     }
     leave(admins);
     free(found->uids);
+    free(found->users);
     free(found);
     return NULL;
 }
 
-void cbm_admins_look_up(cbm_admins *admins, const char *group)
+void cbm_admins_look_up(cbm_admins *admins, const char *group, cbm_access_user *users, size_t count)
 {
     lookup *begun = calloc(1, sizeof *begun);
     pthread_attr_t attributes;
@@ -172,6 +219,8 @@ void cbm_admins_look_up(cbm_admins *admins, const char *group)
     if (begun) {
         begun->admins = admins;
         begun->gid = UINT64_MAX;
+        begun->users = users;
+        begun->user_count = count;
         memcpy(begun->group, group, strlen(group) + 1);
         pthread_mutex_lock(&admins->lock);
         begun->number = ++admins->asked;
@@ -184,11 +233,13 @@ void cbm_admins_look_up(cbm_admins *admins, const char *group)
     }
     if (!error)
         return;
-    cbm_log_message(CBM_LOG_ERROR, "admin_group", "its members cannot be looked up: %s", strerror(error));
+    cbm_log_message(CBM_LOG_ERROR, "admin_group", "its members, and users by name, cannot be looked up: %s",
+                    strerror(error));
     if (begun) {
         pthread_mutex_lock(&admins->lock);
         leave(admins);
     }
+    free(users);
     free(begun);
 }
 

@@ -7,7 +7,7 @@
 
 /* A heading. Takes nothing when it refuses. */
 void cbm_config_access_begin(cbm_config_lines *lines, cbm_access_rules **rules, const char *pattern);
-/* uid = 1000, 1001: of the rule that was begun last. It may stand again for more of them. */
+/* uid = alice, 1001: of the rule that was begun last. It may stand again for more of them. */
 void cbm_config_access_key(cbm_config_lines *lines, cbm_access_rules *rules, const char *key, const char *value);
 /* When all is read. */
 void cbm_config_access_end(cbm_config_lines *lines, cbm_access_rules *rules);

@@ -194,9 +194,21 @@ static int make_quota(cbm_broker *broker)
 /* What the file says of access, and the settings that hold without a restart. */
 static void set_access(cbm_broker *broker, cbm_config *config, const cbm_options *options)
 {
-    cbm_access_set_rules(broker->access, config ? cbm_config_take_access(config) : NULL);
+    cbm_access_rules *rules = config ? cbm_config_take_access(config) : NULL;
+    size_t count;
+    cbm_access_user *users = cbm_access_rules_users(rules, &count);
+
+    if (!users && errno == ENOMEM)
+        cbm_log_message(CBM_LOG_ERROR, "access", "there is no memory to look up users by name");
+    cbm_access_set_rules(broker->access, rules);
     cbm_access_restrict_resets(broker->access, options->restrict_resets);
-    cbm_admins_look_up(broker->admins, options->admin_group);
+    cbm_admins_look_up(broker->admins, options->admin_group, users, count);
+}
+
+/* It goes on when it takes long, and the broker serves without it. */
+static void await_lookup(const cbm_broker *broker)
+{
+    (void)cbm_admins_wait(broker->admins, ADMINS_AWAITED_MS);
 }
 
 static int make_access(cbm_broker *broker)
@@ -284,6 +296,7 @@ static bool set_up(cbm_broker *broker)
         snprintf(message, sizeof message, "%s", cbm_proto_error_sentence(error));
         goto failed;
     }
+    await_lookup(broker);
     if (!start_listener(broker, message, sizeof message))
         goto failed;
     share_memory(broker);
@@ -328,12 +341,10 @@ static void prove_alive(void *context)
     cbm_engine_stats(context, &stats);
 }
 
-/* The lookup goes on when it takes long, and the broker is ready without it. */
 static void tell_service_manager(cbm_broker *broker)
 {
     char status[CBM_ADDRESS_URL_MAX + 32];
 
-    (void)cbm_admins_wait(broker->admins, ADMINS_AWAITED_MS);
     snprintf(status, sizeof status, "listening on %s", broker->options.address.url);
     cbm_notify_ready(&broker->notify, status);
     if (!cbm_notify_watch(&broker->notify, prove_alive, broker->engine))
@@ -413,6 +424,7 @@ static bool reload(cbm_broker *broker, char *message, size_t size)
     cbm_log_line_string(&line, "config", path);
     cbm_log_line_uint(&line, "sections", cbm_config_sections(config));
     cbm_engine_reload(broker->engine, config);
+    await_lookup(broker);
     if (cbm_log_enabled(CBM_LOG_INFO))
         cbm_log_line_end(&line);
     snprintf(message, size, "%s was read again", path);

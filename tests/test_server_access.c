@@ -1,5 +1,6 @@
 /* Who may do what: administrators, resets, rules by name. */
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -126,6 +127,56 @@ Test(server_access, a_rule_keeps_breakers_for_its_users, .init = set_up, .fini =
     cr_assert_eq(ask_for(1003, CBM_OP_GET, "billing_api"), 0, "administrators may name all");
 }
 
+static void set_users(const char *name, uint64_t uid)
+{
+    cbm_access_user user = {.uid = uid};
+
+    snprintf(user.name, sizeof user.name, "%s", name);
+    cbm_access_set_users(people, &user, 1);
+}
+
+Test(server_access, a_rule_lists_users_by_name_too, .init = set_up, .fini = tear_down)
+{
+    static const char rules[] = "[access \"billing_*\"]\nuid = alice,1001 , bob.smith@example.org\nuid = 7zip$\n";
+    cbm_caller unknown = {.uid = UINT64_MAX, .access = people};
+
+    set_rules(rules);
+    cr_assert_eq(ask_for(1000, CBM_OP_GET, "billing_api"), CBM_PROTO_E_DENIED, "nobody knows who alice is");
+    cr_assert_not(cbm_access_may_name(&unknown, "billing_api"));
+    cr_assert_eq(ask_for(1001, CBM_OP_GET, "billing_api"), 0);
+    set_users("alice", 1000);
+    set_users("7zip$", 1002);
+    set_users("carol", 1003);
+    cr_assert_eq(ask_for(1000, CBM_OP_GET, "billing_api"), 0);
+    cr_assert_eq(ask_for(1002, CBM_OP_GET, "billing_api"), 0);
+    cr_assert_eq(ask_for(1003, CBM_OP_GET, "billing_api"), CBM_PROTO_E_DENIED);
+    set_rules(rules);
+    cr_assert_eq(ask_for(1000, CBM_OP_GET, "billing_api"), 0, "she stays who she is until she is looked up again");
+    set_users("alice", CBM_ACCESS_UNKNOWN);
+    cr_assert_eq(ask_for(1000, CBM_OP_GET, "billing_api"), CBM_PROTO_E_DENIED, "she is gone");
+    cr_assert_eq(ask_for(1002, CBM_OP_GET, "billing_api"), 0);
+}
+
+Test(server_access, users_by_name_are_listed_once_and_in_order)
+{
+    static const char text[] = "[access \"a*\"]\nuid = carol, 7, alice\n[access \"b*\"]\nuid = bob, alice\n";
+    static const char *const names[] = {"alice", "bob", "carol"};
+    char why[512];
+    cbm_config *config = cbm_config_parse("cbm.conf", text, strlen(text), why, sizeof why);
+    cbm_access_rules *rules = cbm_config_take_access(config);
+    size_t count;
+    cbm_access_user *users = cbm_access_rules_users(rules, &count);
+
+    cr_assert_eq(count, 3);
+    for (size_t i = 0; i < 3; i++)
+        cr_assert_str_eq(users[i].name, names[i]);
+    free(users);
+    cr_assert_null(cbm_access_rules_users(NULL, &count));
+    cr_assert_eq(count, 0);
+    cbm_access_rules_free(rules);
+    cbm_config_free(config);
+}
+
 Test(server_access, the_most_specific_rule_speaks_for_a_breaker, .init = set_up, .fini = tear_down)
 {
     set_rules(
@@ -172,12 +223,18 @@ static void refused(const char *text, const char *because)
 
 Test(server_access, mistakes_in_rules_are_named)
 {
-    refused("[access \"a*\"]\nuid = www-data\n", "cbm.conf:2: uid must be the numbers");
-    refused("[access \"a*\"]\nuid = 1,\n", "numbers of users");
-    refused("[access \"a*\"]\nuid = 1 2\n", "numbers of users");
-    refused("[access \"a*\"]\nuid = -1\n", "numbers of users");
-    refused("[access \"a*\"]\nuid = 4294967295\n", "numbers of users");
-    refused("[access \"a*\"]\nuid =\n", "numbers of users");
+    static const char *const wrong[] = {"alice bob", "1,",     "1 2",       "-1",          "4294967295", "",
+                                        ",alice",    "@staff", "alice;bob", "12345678901", "%wheel"};
+    char text[256];
+
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        snprintf(text, sizeof text, "[access \"a*\"]\nuid = %s\n", wrong[i]);
+        refused(text, "cbm.conf:2: uid must be users, by name or by number");
+    }
+    snprintf(text, sizeof text, "[access \"a*\"]\nuid = %065d\n", 1);
+    refused(text, "uid must be users");
+    snprintf(text, sizeof text, "[access \"a*\"]\nuid = x%064d\n", 1);
+    refused(text, "uid must be users");
     refused("[access \"a*\"]\ngid = 1\n", "there is no key 'gid'");
     refused("[access \"a*\"]\nuid = 1\n[access \"a*\"]\nuid = 2\n", "cbm.conf:3: a section [access \"a*\"]");
     refused("[access a]\n", "headed like [access \"ha_*\"]");

@@ -3,6 +3,7 @@
 
 #include <criterion/criterion.h>
 #include <grp.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -137,6 +138,30 @@ Test(access, what_the_file_says_of_access_changes_without_a_restart, .init = set
     write_config(config_path, "[access\n");
     reload(b, false);
     assert_answer(b, ALICE, ALICE, "get billing_api", "denied", "billing_*"); /* what was in force stays in force */
+    broker_free(b);
+}
+
+#define NOBODY 65534 /* the one user with a name that there is everywhere, beside root */
+
+Test(access, users_may_be_given_by_name, .init = set_up, .fini = tear_down)
+{
+    skip_without_root();
+    const struct passwd *nobody = getpwnam("nobody");
+    if (nobody == NULL || nobody->pw_uid != NOBODY)
+        cr_skip_test("there is no user nobody");
+    broker *b = start_with(config_path, "[access \"billing_*\"]\nuid = nobody, 54321\n"
+                                        "[access \"shop_*\"]\nuid = cbm-no-such-user\n");
+    assert_answer(b, NOBODY, NOBODY, "get billing_api", NULL, NULL);
+    assert_answer(b, ALICE, ALICE, "get billing_api", NULL, NULL);
+    assert_answer(b, BOB, BOB, "get billing_api", "denied", "billing_*");
+    assert_answer(b, NOBODY, NOBODY, "get shop_api", "denied", "shop_*");
+    char *line = broker_wait_log1(b, "the user cbm-no-such-user of an [access] section", HARNESS_DEADLINE_MS);
+    cr_assert_not_null(line);
+    free(line);
+    write_config(config_path, "[access \"billing_*\"]\nuid = 54322\n[access \"shop_*\"]\nuid = nobody\n");
+    reload(b, true);
+    assert_answer(b, NOBODY, NOBODY, "get billing_api", "denied", NULL);
+    assert_answer(b, NOBODY, NOBODY, "get shop_api", NULL, NULL);
     broker_free(b);
 }
 
