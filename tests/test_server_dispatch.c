@@ -496,10 +496,10 @@ Test(server_dispatch, what_was_removed_is_counted_over_all_parts)
     (void)dispatch_bytes("remove b_*", 10);
     cr_assert_eq(caller.next_part, 0);
     cr_assert_eq(caller.so_far, 15);
-    json_t *answer = command("remove b_*");
-    cr_assert_eq(json_integer_value(json_object_get(json_object_get(answer, "data"), "removed")), 92,
-                 "and begins anew");
-    json_decref(answer);
+    do
+        (void)dispatch_bytes("remove b_*", 10);
+    while (caller.next_part);
+    cr_assert_eq(caller.so_far, 92, "and begins anew");
 }
 
 Test(server_dispatch, what_is_refused_meanwhile_has_no_more_parts)
