@@ -321,6 +321,7 @@ static void rest(cbm_peer *peer)
 static void read_on(cbm_peer *peer)
 {
     peer->waits_for = WAITS_TO_READ;
+    nng_aio_set_timeout(peer->aio, NNG_DURATION_INFINITE); /* as in rest() */
     if (peer->protocol != CBM_SP_REQ || cbm_turns_take_to_read(&peer->turn))
         receive(peer);
 }
