@@ -4,12 +4,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
-/* A lack of memory is an answer instead of an exit: a failed add leaves hh.tbl of the element NULL. */
-#define HASH_NONFATAL_OOM 1
-#define uthash_nonfatal_oom(element) ((void)(element))
-#include <uthash.h>
-
 #include "error.h"
+#include "hash_table.h"
 
 /* Numbers of ledgers never meet those of connections, which count from 1. The low bits say where it stands in `all`. */
 #define HOLDER_FLAG (UINT64_C(1) << 63)

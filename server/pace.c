@@ -51,22 +51,12 @@ int64_t cbm_pace_requests(int64_t *due_ns, uint32_t requests, uint32_t rate, int
     return *due_ns - REQUESTS_BURST_NS;
 }
 
-static void note_light(cbm_pace *pace, const cbm_pace_round *round)
-{
-    if (pace->light_by[0] != round->connection) {
-        pace->light_by[1] = pace->light_by[0];
-        pace->light_ns[1] = pace->light_ns[0];
-        pace->light_by[0] = round->connection;
-    }
-    pace->light_ns[0] = round->ended_ns;
-}
-
 /* Whether another connection asked for little just now. */
 static bool others_ask(const cbm_pace *pace, const cbm_pace_round *round)
 {
-    int other = pace->light_by[0] == round->connection;
+    int64_t other_ns = cbm_last_two_other_ns(&pace->light, round->connection);
 
-    return pace->light_ns[other] && round->ended_ns - pace->light_ns[other] < LIGHT_MEMORY_NS;
+    return other_ns && round->ended_ns - other_ns < LIGHT_MEMORY_NS;
 }
 
 int64_t cbm_pace_weight(cbm_pace *pace, cbm_pace_user *user, cbm_pace_peer *peer, const cbm_pace_round *round,
@@ -77,7 +67,7 @@ int64_t cbm_pace_weight(cbm_pace *pace, cbm_pace_user *user, cbm_pace_peer *peer
 
     if (!cbm_pace_is_heavy(peer, round)) {
         if (!was_heavy(peer, now_ns))
-            note_light(pace, round);
+            cbm_last_two_note(&pace->light, round->connection, now_ns);
         return now_ns;
     }
     share = others_ask(pace, round) ? HEAVY_SHARE : 1;

@@ -15,6 +15,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "last_two.h"
+
 #define CBM_PART_NS 250000 /* that one part of a request takes, of those that concern all breakers */
 
 /* What a peer did in one round. */
@@ -29,8 +31,7 @@ typedef struct cbm_pace_round {
 
 /* Common to all peers. */
 typedef struct cbm_pace {
-    int64_t light_ns[2]; /* when the last two different connections were served that ask for little, the latest first */
-    uint64_t light_by[2];
+    cbm_last_two light; /* connections that ask for little, when they were served */
 } cbm_pace;
 
 typedef struct cbm_pace_user {

@@ -3,13 +3,9 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-/* A lack of memory is an answer instead of an exit: a failed add leaves hh.tbl of the element NULL. */
-#define HASH_NONFATAL_OOM 1
-#define uthash_nonfatal_oom(element) ((void)(element))
-#include <uthash.h>
-
 #include "cbm_core.h"
 #include "error.h"
+#include "hash_table.h"
 #include "message.h"
 
 #define REST_MAX_MS 60000

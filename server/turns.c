@@ -1,15 +1,11 @@
 #include "turns.h"
 
 #include <stdlib.h>
-
-/* A lack of memory is an answer instead of an exit: a failed add leaves hh.tbl of the element NULL. */
-#define HASH_NONFATAL_OOM 1
-#define uthash_nonfatal_oom(element) ((void)(element))
-#include <uthash.h>
 #include <utlist.h>
 
 #include "cbm_core.h"
 #include "error.h"
+#include "hash_table.h"
 
 #define ROUNDS_A_LAP 4              /* of one user */
 #define ASKING_NS CBM_CORE_NS_PER_S /* who asked so long ago may ask again */
@@ -110,20 +106,10 @@ static void line_up(cbm_turns *turns, cbm_turn *turn)
 
 /* ---- Laps ------------------------------------------------------------------------------------------------------------- */
 
-static void note_asked(cbm_turns *turns, uint64_t uid, int64_t now_ns)
-{
-    if (turns->asked_by[0] != uid) {
-        turns->asked_by[1] = turns->asked_by[0];
-        turns->asked_ns[1] = turns->asked_ns[0];
-        turns->asked_by[0] = uid;
-    }
-    turns->asked_ns[0] = now_ns;
-}
-
 /* Whether one user alone asks. */
 static bool is_quiet(const cbm_turns *turns)
 {
-    return turns->asked_ns[0] - turns->asked_ns[1] > ASKING_NS;
+    return turns->asked.ns[0] - turns->asked.ns[1] > ASKING_NS;
 }
 
 static bool has_round_left(const cbm_turns *turns, cbm_turns_user *user)
@@ -193,7 +179,7 @@ bool cbm_turns_take(cbm_turn *turn, int64_t now_ns)
     bool quiet, now;
 
     pthread_mutex_lock(&turns->lock);
-    note_asked(turns, user->uid, now_ns);
+    cbm_last_two_note(&turns->asked, user->uid, now_ns);
     quiet = is_quiet(turns);
     now = has_turn(turns, turn) || (!user->line && (quiet || has_round_left(turns, user))) || !nng_aio_begin(turn->aio);
     if (!now) {

@@ -14,6 +14,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "last_two.h"
+
 typedef struct cbm_turns cbm_turns;
 typedef struct cbm_turns_user cbm_turns_user;
 
@@ -35,8 +37,7 @@ struct cbm_turns {
     bool used;               /* somebody had a turn since its last pass */
     cbm_turns_user *users;   /* by uid */
     cbm_turns_user *waiting; /* those with somebody in their line */
-    uint64_t asked_by[2];    /* the last two different users, the latest first */
-    int64_t asked_ns[2];
+    cbm_last_two asked;      /* users */
 };
 
 int cbm_turns_init(cbm_turns *turns);  /* CBM_PROTO_E_NOMEM */
