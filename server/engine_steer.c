@@ -80,25 +80,24 @@ int cbm_engine_configure(cbm_engine *engine, const cbm_caller *caller, const cha
     return leave_with_status(engine, name, now_ns, error, status);
 }
 
+/* What stands in one slot, if it matches; *slot goes on to the next. As cbm_core_remove_part. */
+static int remove_slot(cbm_engine *engine, const char *pattern, uint32_t *slot, int64_t now_ns, uint64_t *removed)
+{
+    cbm_engine_hold(engine, *slot, now_ns);
+    cbm_engine_pull_slot(engine, *slot, CBM_LEDGER_ALL, now_ns);
+    return cbm_core_remove_part(engine->manager, pattern, slot, 1, now_ns, removed);
+}
+
 static int remove_part(cbm_engine *engine, cbm_caller *caller, const char *pattern, int64_t now_ns)
 {
     uint32_t next = caller->part;
     int more;
 
     do {
-        cbm_engine_hold(engine, next, now_ns);
-        cbm_engine_pull_slot(engine, next, CBM_LEDGER_ALL, now_ns);
-        more = cbm_core_remove_part(engine->manager, pattern, &next, 1, now_ns, &caller->so_far);
+        more = remove_slot(engine, pattern, &next, now_ns, &caller->so_far);
     } while (more > 0 && (next % REMOVE_SLICE || cbm_clock_ns() < now_ns + CBM_PART_NS));
     caller->next_part = more > 0 ? next : 0;
     return more < 0 ? more : 0;
-}
-
-static void remove_one(cbm_engine *engine, const char *name, uint32_t slot, int64_t now_ns, uint64_t *removed)
-{
-    cbm_engine_hold(engine, slot, now_ns);
-    cbm_engine_pull_slot(engine, slot, CBM_LEDGER_ALL, now_ns);
-    (void)cbm_core_remove_part(engine->manager, name, &slot, 1, now_ns, removed);
 }
 
 int cbm_engine_remove(cbm_engine *engine, cbm_caller *caller, const char *pattern, uint64_t *removed)
@@ -110,7 +109,7 @@ int cbm_engine_remove(cbm_engine *engine, cbm_caller *caller, const char *patter
     if (!caller->part)
         caller->so_far = 0;
     if (!strpbrk(pattern, "*?[\\") && cbm_core_find(engine->manager, pattern, &slot) == 0)
-        remove_one(engine, pattern, slot, now_ns, &caller->so_far);
+        (void)remove_slot(engine, pattern, &slot, now_ns, &caller->so_far);
     else
         error = remove_part(engine, caller, pattern, now_ns);
     *removed = caller->so_far;
