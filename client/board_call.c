@@ -182,24 +182,24 @@ int cbm_board_begin(cbm_breaker *breaker, cbm_permit *permit)
     return word & CBM_WORD_TIMED ? begin_timed(permit) : 0;
 }
 
+static inline int or_by_message(int answer, cbm_breaker *breaker, cbm_permit *permit)
+{
+    return answer == CBM_BOARD_ASKS ? cbm_begin_by_message(breaker, NULL, permit) : answer;
+}
+
 /* Whatever cbm_call_begin has not dealt with. */
 static __attribute__((noinline)) int begin_otherwise(cbm_breaker *breaker, cbm_permit *permit)
 {
-    int answer = breaker && permit ? cbm_board_begin(breaker, permit) : CBM_BOARD_ASKS;
-
-    return answer == CBM_BOARD_ASKS ? cbm_begin_by_message(breaker, NULL, permit) : answer;
+    return or_by_message(breaker && permit ? cbm_board_begin(breaker, permit) : CBM_BOARD_ASKS, breaker, permit);
 }
 
 /* What the board does not simply permit; mostly it refuses. */
 static __attribute__((noinline)) int begin_unusual(cbm_breaker *breaker, cbm_permit *permit, uint64_t place,
                                                    uint64_t word)
 {
-    int answer;
-
     if (!cbm_place_is_good(place, word) || PASSING_STATES >> cbm_word_state(word) & 1)
         return begin_otherwise(breaker, permit);
-    answer = refuse(breaker, permit, place, true);
-    return answer == CBM_BOARD_ASKS ? cbm_begin_by_message(breaker, NULL, permit) : answer;
+    return or_by_message(refuse(breaker, permit, place, true), breaker, permit);
 }
 
 /* What is usual: CLOSED. Kept so short that it needs no register saved. */
