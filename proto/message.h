@@ -14,7 +14,8 @@
 #define CBM_REPORTS_MAX 256
 #define CBM_PAGE_DEFAULT 100 /* `limit` of states and stats when none is given */
 #define CBM_PAGE_MAX 256
-#define CBM_USERS_MAX 256 /* in one answer to stats */
+#define CBM_TIME_MS_MAX UINT64_C(2592000000) /* of for_ms and lease_ms: 30 days, as timeout_ms */
+#define CBM_USERS_MAX 256                    /* in one answer to stats */
 
 /* The fields of a request. CBM_FIELD(NAME) is the bit in `given` and in the table of operations. */
 typedef enum cbm_request_field {

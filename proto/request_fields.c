@@ -4,7 +4,6 @@
 #include <math.h>
 #include <string.h>
 
-#define TIME_MS_MAX UINT64_C(2592000000) /* 30 days, as timeout_ms */
 #define DURATION_MS_MAX UINT64_C(86400000)
 #define COUNT_MAX (UINT64_C(1) << 40)
 
@@ -23,12 +22,12 @@ const cbm_field_row cbm_request_rows[CBM_REQUEST_NONE] = {
     [CBM_REQUEST_CORRELATION_ID] = {"correlation_id", CBM_TYPE_TEXT, SIZED(correlation_id)},
     [CBM_REQUEST_LEDGER] = {"ledger", CBM_TYPE_BIN, SIZED(ledger)},
     [CBM_REQUEST_ENTRY] = {"entry", CBM_TYPE_U32, AT(entry), .maximum = UINT32_MAX},
-    [CBM_REQUEST_LEASE_MS] = {"lease_ms", CBM_TYPE_U32, AT(lease_ms), .maximum = TIME_MS_MAX},
+    [CBM_REQUEST_LEASE_MS] = {"lease_ms", CBM_TYPE_U32, AT(lease_ms), .maximum = CBM_TIME_MS_MAX},
     [CBM_REQUEST_PATTERN] = {"pattern", CBM_TYPE_GLOB, SIZED(pattern)},
     [CBM_REQUEST_AFTER] = {"after", CBM_TYPE_GLOB, SIZED(after)},
     [CBM_REQUEST_LIMIT] = {"limit", CBM_TYPE_U32, AT(limit), .minimum = 1, .maximum = CBM_PAGE_MAX},
     [CBM_REQUEST_REASON] = {"reason", CBM_TYPE_TEXT, SIZED(reason)},
-    [CBM_REQUEST_FOR_MS] = {"for_ms", CBM_TYPE_U32, AT(for_ms), .maximum = TIME_MS_MAX},
+    [CBM_REQUEST_FOR_MS] = {"for_ms", CBM_TYPE_U32, AT(for_ms), .maximum = CBM_TIME_MS_MAX},
 };
 
 #undef AT

@@ -2,10 +2,9 @@
 #include "broker.h"
 #include "commands.h"
 #include "duration.h"
+#include "message.h"
 
 enum { KEY_REASON = 0x2000, KEY_FOR };
-
-#define FOR_MAX_MS UINT64_C(2592000000) /* the wire's for_ms */
 
 typedef struct control_options {
     const char *reason;
@@ -32,7 +31,7 @@ static error_t parse(int key, char *value, struct argp_state *state, void *own)
     control_options *control = own;
     switch (key) {
     case KEY_REASON: control->reason = value; return 0;
-    case KEY_FOR: control->for_ms = option_duration(state, "--for", value, FOR_MAX_MS); return 0;
+    case KEY_FOR: control->for_ms = option_duration(state, "--for", value, CBM_TIME_MS_MAX); return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
 }
